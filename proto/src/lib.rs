@@ -1,1 +1,32 @@
-//! (skeleton)
+//! The words of Callboard and what crosses the wire between its parts.
+//!
+//! Nothing here does I/O, reads a clock or rolls dice. The map:
+//!
+//! - words: [`name`], [`index`], [`node`], [`instance`], [`check`], [`definition`], [`kv`], [`text`]: rows
+//!   as the registry stores them;
+//! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
+//! - [`duration`]: Go-style durations, both ways;
+//! - [`filter`]: the `?filter=` language;
+//! - [`dns`]: from a question to records.
+//!
+//! The same structs serve both sides: a control node writes what the SDK reads.
+
+pub mod api;
+pub mod check;
+pub mod definition;
+pub mod dns;
+pub mod duration;
+pub mod filter;
+pub mod index;
+pub mod instance;
+pub mod kv;
+pub mod name;
+pub mod node;
+pub mod text;
+
+pub use check::{Check, CheckStatus};
+pub use definition::CheckDefinition;
+pub use index::Index;
+pub use instance::Instance;
+pub use name::{CheckId, InstanceId, NodeName, ServiceName};
+pub use node::Node;

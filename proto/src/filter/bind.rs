@@ -22,11 +22,7 @@ pub(super) enum Test {
     Any(Vec<Test>),
     All(Vec<Test>),
     Not(Box<Test>),
-    Compare {
-        path: Vec<Step>,
-        check: Check,
-        negated: bool,
-    },
+    Compare { path: Vec<Step>, check: Check, negated: bool },
 }
 
 /// One step on the way from a row to a value.
@@ -53,11 +49,7 @@ impl Test {
             Self::Any(tests) => tests.iter().any(|test| test.holds(row)),
             Self::All(tests) => tests.iter().all(|test| test.holds(row)),
             Self::Not(test) => !test.holds(row),
-            Self::Compare {
-                path,
-                check,
-                negated,
-            } => follow(Value::Object(row), path, check) != *negated,
+            Self::Compare { path, check, negated } => follow(Value::Object(row), path, check) != *negated,
         }
     }
 }
@@ -98,11 +90,7 @@ impl Check {
 
 /// Compiles an expression for rows of this schema.
 pub(super) fn bind(expression: &Expression, schema: &'static Schema) -> Result<Test, Error> {
-    Binder {
-        schema,
-        patterns: 0,
-    }
-    .expression(expression)
+    Binder { schema, patterns: 0 }.expression(expression)
 }
 
 struct Binder {
@@ -125,14 +113,10 @@ impl Binder {
     }
 
     fn comparison(&mut self, comparison: &Comparison) -> Result<Test, Error> {
-        let (path, kind) = resolve(&comparison.selector, self.schema)
-            .ok_or_else(|| unknown(&comparison.selector, self.schema))?;
+        let (path, kind) =
+            resolve(&comparison.selector, self.schema).ok_or_else(|| unknown(&comparison.selector, self.schema))?;
         let check = self.check(comparison, kind)?;
-        Ok(Test::Compare {
-            path,
-            check,
-            negated: comparison.negated,
-        })
+        Ok(Test::Compare { path, check, negated: comparison.negated })
     }
 
     fn check(&mut self, comparison: &Comparison, kind: Kind) -> Result<Check, Error> {
@@ -141,24 +125,18 @@ impl Binder {
             (Equal(value), Kind::Leaf(Leaf::Text)) => Check::Text(value.0.clone()),
             (Equal(value), Kind::Leaf(Leaf::Number)) => {
                 let number = value.0.parse().ok();
-                Check::Number(
-                    number.ok_or_else(|| wrong_value(comparison, value, "a whole number"))?,
-                )
+                Check::Number(number.ok_or_else(|| wrong_value(comparison, value, "a whole number"))?)
             }
-            (Equal(value), Kind::Leaf(Leaf::Bool)) => Check::Bool(
-                flag(&value.0).ok_or_else(|| wrong_value(comparison, value, "true or false"))?,
-            ),
+            (Equal(value), Kind::Leaf(Leaf::Bool)) => {
+                Check::Bool(flag(&value.0).ok_or_else(|| wrong_value(comparison, value, "true or false"))?)
+            }
             (In(value), Kind::Leaf(Leaf::Text | Leaf::List) | Kind::Map | Kind::ObjectMap(_)) => {
                 Check::Holds(value.0.clone())
             }
             (Matches(value), Kind::Leaf(Leaf::Text)) => Check::Matches(self.pattern(value)?),
-            (
-                Empty,
-                Kind::Leaf(Leaf::Text | Leaf::List)
-                | Kind::Map
-                | Kind::ObjectMap(_)
-                | Kind::Objects(_),
-            ) => Check::Empty,
+            (Empty, Kind::Leaf(Leaf::Text | Leaf::List) | Kind::Map | Kind::ObjectMap(_) | Kind::Objects(_)) => {
+                Check::Empty
+            }
             _ => {
                 return Err(Error::WrongOperator {
                     selector: comparison.selector.dotted(),
@@ -174,32 +152,17 @@ impl Binder {
         if self.patterns > PATTERNS_MAX {
             return Err(Error::TooManyPatterns);
         }
-        RegexBuilder::new(&value.0)
-            .size_limit(PATTERN_BYTES_MAX)
-            .build()
-            .map_err(|error| {
-                // The engine draws its syntax errors over several lines; the last one is the sentence.
-                let text = error.to_string();
-                let reason = text
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-                    .to_owned();
-                Error::BadPattern {
-                    pattern: value.0.clone(),
-                    reason,
-                }
-            })
+        RegexBuilder::new(&value.0).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
+            // The engine draws its syntax errors over several lines; the last one is the sentence.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::BadPattern { pattern: value.0.clone(), reason }
+        })
     }
 }
 
 fn wrong_value(comparison: &Comparison, value: &Literal, kind: &'static str) -> Error {
-    Error::WrongValue {
-        selector: comparison.selector.dotted(),
-        value: value.0.clone(),
-        kind,
-    }
+    Error::WrongValue { selector: comparison.selector.dotted(), value: value.0.clone(), kind }
 }
 
 /// Reads a truth value in the spellings that Go accepts.

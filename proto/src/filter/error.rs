@@ -28,11 +28,7 @@ impl Position {
         let before = text.get(..offset).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-        Self {
-            line,
-            column,
-            offset,
-        }
+        Self { line, column, offset }
     }
 }
 
@@ -104,20 +100,12 @@ impl fmt::Display for Error {
         write!(f, "{PREFIX}: ")?;
         match self {
             Self::TooLong { bytes } => {
-                write!(
-                    f,
-                    "the expression is {bytes} bytes long, at most {} are accepted",
-                    super::TEXT_BYTES_MAX
-                )
+                write!(f, "the expression is {bytes} bytes long, at most {} are accepted", super::TEXT_BYTES_MAX)
             }
             Self::TooDeep { at } => {
                 write!(f, "{at}: nested deeper than {} levels", super::DEPTH_MAX)
             }
-            Self::TooManyPatterns => write!(
-                f,
-                "more than {} \"matches\" comparisons",
-                super::PATTERNS_MAX
-            ),
+            Self::TooManyPatterns => write!(f, "more than {} \"matches\" comparisons", super::PATTERNS_MAX),
             Self::Syntax { at, expected } => write!(f, "{at}: no match found, expected {expected}"),
             Self::UnknownSelector { selector, nearest } => {
                 write!(f, "Selector {:?} is not valid", echo(selector))?;
@@ -126,22 +114,14 @@ impl fmt::Display for Error {
                     None => Ok(()),
                 }
             }
-            Self::WrongOperator {
-                selector,
-                operator,
-                allowed,
-            } => {
+            Self::WrongOperator { selector, operator, allowed } => {
                 write!(
                     f,
                     "Invalid match operator {operator:?} for selector {:?}, which takes {allowed}",
                     echo(selector)
                 )
             }
-            Self::WrongValue {
-                selector,
-                value,
-                kind,
-            } => {
+            Self::WrongValue { selector, value, kind } => {
                 write!(
                     f,
                     "Failed to coerce value {:?} for selector {:?}: it is not {kind}",
@@ -150,11 +130,7 @@ impl fmt::Display for Error {
                 )
             }
             Self::BadPattern { pattern, reason } => {
-                write!(
-                    f,
-                    "Failed to compile regular expression {:?}: {reason}",
-                    echo(pattern)
-                )
+                write!(f, "Failed to compile regular expression {:?}: {reason}", echo(pattern))
             }
         }
     }

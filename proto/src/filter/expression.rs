@@ -85,8 +85,7 @@ pub(super) fn continues_word(byte: u8) -> bool {
 
 fn is_word(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.first().is_some_and(|first| begins_word(*first))
-        && bytes.iter().all(|byte| continues_word(*byte))
+    bytes.first().is_some_and(|first| begins_word(*first)) && bytes.iter().all(|byte| continues_word(*byte))
 }
 
 impl fmt::Display for Expression {
@@ -138,11 +137,7 @@ impl fmt::Display for Comparison {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // `not` opens a negation, so a field of that name can only be written as a pointer.
-        let Some((first, rest)) = self
-            .0
-            .split_first()
-            .filter(|(first, _)| is_word(first) && *first != "not")
-        else {
+        let Some((first, rest)) = self.0.split_first().filter(|(first, _)| is_word(first) && *first != "not") else {
             let pointer = self.0.iter().fold(String::new(), |mut pointer, part| {
                 pointer.push('/');
                 pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));

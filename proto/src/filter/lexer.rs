@@ -42,17 +42,12 @@ impl<'t> Lexer<'t> {
 
     /// Makes the error "something else should stand here".
     pub(super) fn expected(&self, at: usize, expected: &'static str) -> Error {
-        Error::Syntax {
-            at: Position::find(self.text, at),
-            expected,
-        }
+        Error::Syntax { at: Position::find(self.text, at), expected }
     }
 
     /// Makes the error "nested too deep".
     pub(super) fn too_deep(&self, at: usize) -> Error {
-        Error::TooDeep {
-            at: Position::find(self.text, at),
-        }
+        Error::TooDeep { at: Position::find(self.text, at) }
     }
 
     /// Reads the next token; at the end of the text, [`TokenKind::End`] again and again.
@@ -94,10 +89,7 @@ impl<'t> Lexer<'t> {
 
     fn word(&mut self) -> &'t str {
         let rest = self.rest();
-        let length = rest
-            .bytes()
-            .take_while(|byte| continues_word(*byte))
-            .count();
+        let length = rest.bytes().take_while(|byte| continues_word(*byte)).count();
         self.offset += length;
         &rest[..length]
     }
@@ -110,10 +102,7 @@ impl<'t> Lexer<'t> {
                 Some(b'.') => {
                     self.offset += 1;
                     if !self.peek().is_some_and(begins_word) {
-                        return Err(self.expected(
-                            self.offset,
-                            "[a-zA-Z]; other names are written [\"name\"]",
-                        ));
+                        return Err(self.expected(self.offset, "[a-zA-Z]; other names are written [\"name\"]"));
                     }
                     parts.push(self.word().to_owned());
                 }
@@ -132,17 +121,11 @@ impl<'t> Lexer<'t> {
                 // A bare word ends at a space, an operator or a parenthesis; `node-1` is three things in this language.
                 Some(b' ' | b'\t' | b'\r' | b'\n' | b'(' | b')' | b'=' | b'!') | None => break,
                 Some(_) => {
-                    return Err(self.expected(
-                        self.offset,
-                        "[a-zA-Z0-9_/]; other text is written in quotes",
-                    ));
+                    return Err(self.expected(self.offset, "[a-zA-Z0-9_/]; other text is written in quotes"));
                 }
             }
         }
-        Ok(TokenKind::Path {
-            text: &self.text[begin..self.offset],
-            parts,
-        })
+        Ok(TokenKind::Path { text: &self.text[begin..self.offset], parts })
     }
 
     /// Reads `-`? (`0` | `[1-9][0-9]*`) (`.` `[0-9]+`)?
@@ -156,10 +139,7 @@ impl<'t> Lexer<'t> {
             return Err(self.expected(self.offset, "a digit"));
         }
         if whole.len() > 1 && whole.starts_with('0') {
-            return Err(self.expected(
-                begin,
-                "a number without leading zeroes, or quotes around it",
-            ));
+            return Err(self.expected(begin, "a number without leading zeroes, or quotes around it"));
         }
         if self.peek() == Some(b'.') {
             self.offset += 1;
@@ -167,14 +147,8 @@ impl<'t> Lexer<'t> {
                 return Err(self.expected(self.offset, "a digit"));
             }
         }
-        if self
-            .peek()
-            .is_some_and(|byte| continues_word(byte) || matches!(byte, b'.' | b'-' | b':'))
-        {
-            return Err(self.expected(
-                self.offset,
-                "the end of the number, or quotes around the value",
-            ));
+        if self.peek().is_some_and(|byte| continues_word(byte) || matches!(byte, b'.' | b'-' | b':')) {
+            return Err(self.expected(self.offset, "the end of the number, or quotes around the value"));
         }
         Ok(&self.text[begin..self.offset])
     }
@@ -190,9 +164,7 @@ impl<'t> Lexer<'t> {
         let begin = self.offset;
         self.offset += 1;
         let rest = self.rest();
-        let length = rest
-            .find('`')
-            .ok_or_else(|| self.expected(begin, "a closing \"`\""))?;
+        let length = rest.find('`').ok_or_else(|| self.expected(begin, "a closing \"`\""))?;
         self.offset += length + 1;
         // Go leaves carriage returns out of raw strings.
         Ok(rest[..length].replace('\r', ""))
@@ -206,9 +178,7 @@ impl<'t> Lexer<'t> {
         let mut bytes = Vec::new();
         loop {
             let at = self.offset;
-            let byte = self
-                .peek()
-                .ok_or_else(|| self.expected(begin, "a closing '\"'"))?;
+            let byte = self.peek().ok_or_else(|| self.expected(begin, "a closing '\"'"))?;
             self.offset += 1;
             match byte {
                 b'"' => break,
@@ -220,9 +190,7 @@ impl<'t> Lexer<'t> {
     }
 
     fn escape(&mut self, at: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let byte = self
-            .peek()
-            .ok_or_else(|| self.expected(at, "an escaped character"))?;
+        let byte = self.peek().ok_or_else(|| self.expected(at, "an escaped character"))?;
         let plain = match byte {
             b'a' => 0x07,
             b'b' => 0x08,
@@ -258,16 +226,13 @@ impl<'t> Lexer<'t> {
 
     fn escape_char(&mut self, at: usize, length: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let code = self.code(at, 1, length, 16)?;
-        let c = char::from_u32(code)
-            .ok_or_else(|| self.expected(at, "an escaped Unicode character"))?;
+        let c = char::from_u32(code).ok_or_else(|| self.expected(at, "an escaped Unicode character"))?;
         bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         Ok(())
     }
 
     fn code(&mut self, at: usize, skip: usize, length: usize, radix: u32) -> Result<u32, Error> {
-        let digits = self
-            .text
-            .get(self.offset + skip..self.offset + skip + length);
+        let digits = self.text.get(self.offset + skip..self.offset + skip + length);
         // `from_str_radix` alone would accept a sign.
         let code = digits
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_alphanumeric()))

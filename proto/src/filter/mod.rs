@@ -65,19 +65,13 @@ impl<R: Fields> Filter<R> {
     ///
     /// [`Error`] as for [`Filter::parse`], without the errors of syntax.
     pub fn bind(expression: &Expression) -> Result<Self, Error> {
-        Ok(Self {
-            test: bind::bind(expression, R::schema())?,
-            rows: PhantomData,
-        })
+        Ok(Self { test: bind::bind(expression, R::schema())?, rows: PhantomData })
     }
 
     /// Returns the filter that keeps every row.
     #[must_use]
     pub fn all() -> Self {
-        Self {
-            test: bind::Test::All(Vec::new()),
-            rows: PhantomData,
-        }
+        Self { test: bind::Test::All(Vec::new()), rows: PhantomData }
     }
 
     /// Says whether the row satisfies the expression.

@@ -95,15 +95,9 @@ impl<'t> Parser<'t> {
         let left = self.operand("a selector, a value, \"not\" or \"(\"")?;
         let (word, negated) = self.operator()?;
         let (selector, operator) = match word {
-            Word::Equal => (
-                self.selector(left, left_at)?,
-                Operator::Equal(self.value()?),
-            ),
+            Word::Equal => (self.selector(left, left_at)?, Operator::Equal(self.value()?)),
             Word::Contains => (self.selector(left, left_at)?, Operator::In(self.value()?)),
-            Word::Matches => (
-                self.selector(left, left_at)?,
-                Operator::Matches(self.value()?),
-            ),
+            Word::Matches => (self.selector(left, left_at)?, Operator::Matches(self.value()?)),
             Word::Empty => (self.selector(left, left_at)?, Operator::Empty),
             Word::In => {
                 let right_at = self.ahead.at;
@@ -111,16 +105,11 @@ impl<'t> Parser<'t> {
                 (self.selector(right, right_at)?, Operator::In(left.value))
             }
         };
-        Ok(Comparison {
-            selector,
-            operator,
-            negated,
-        })
+        Ok(Comparison { selector, operator, negated })
     }
 
     fn operator(&mut self) -> Result<(Word, bool), Error> {
-        const EXPECTED: &str =
-            "\"!=\", \"==\", \"contains\", \"in\", \"is\", \"matches\" or \"not\"";
+        const EXPECTED: &str = "\"!=\", \"==\", \"contains\", \"in\", \"is\", \"matches\" or \"not\"";
         match self.ahead.kind {
             TokenKind::Equal => self.advance().map(|_| (Word::Equal, false)),
             TokenKind::NotEqual => self.advance().map(|_| (Word::Equal, true)),
@@ -128,11 +117,7 @@ impl<'t> Parser<'t> {
                 self.advance()?;
                 let negated = self.keyword("not")?;
                 if !self.keyword("empty")? {
-                    return Err(self.expected(if negated {
-                        "\"empty\""
-                    } else {
-                        "\"empty\" or \"not empty\""
-                    }));
+                    return Err(self.expected(if negated { "\"empty\"" } else { "\"empty\" or \"not empty\"" }));
                 }
                 Ok((Word::Empty, negated))
             }
@@ -140,12 +125,8 @@ impl<'t> Parser<'t> {
                 let negated = self.keyword("not")?;
                 let word = match &self.ahead.kind {
                     TokenKind::Path { text: "in", .. } => Word::In,
-                    TokenKind::Path {
-                        text: "contains", ..
-                    } => Word::Contains,
-                    TokenKind::Path {
-                        text: "matches", ..
-                    } => Word::Matches,
+                    TokenKind::Path { text: "contains", .. } => Word::Contains,
+                    TokenKind::Path { text: "matches", .. } => Word::Matches,
                     _ if text == "not" => {
                         return Err(self.expected("\"contains\", \"in\" or \"matches\""));
                     }
@@ -162,51 +143,32 @@ impl<'t> Parser<'t> {
     fn operand(&mut self, expected: &'static str) -> Result<Operand, Error> {
         if matches!(
             self.ahead.kind,
-            TokenKind::Equal
-                | TokenKind::NotEqual
-                | TokenKind::Open
-                | TokenKind::Close
-                | TokenKind::End
+            TokenKind::Equal | TokenKind::NotEqual | TokenKind::Open | TokenKind::Close | TokenKind::End
         ) {
             return Err(self.expected(expected));
         }
         Ok(match self.advance()? {
-            TokenKind::Path { text, parts } => Operand {
-                value: Literal(text.to_owned()),
-                selector: Some(Selector(parts)),
-            },
+            TokenKind::Path { text, parts } => {
+                Operand { value: Literal(text.to_owned()), selector: Some(Selector(parts)) }
+            }
             TokenKind::Text(text) => {
                 let selector = pointer(&text);
-                Operand {
-                    value: Literal(text),
-                    selector,
-                }
+                Operand { value: Literal(text), selector }
             }
-            TokenKind::Number(text) => Operand {
-                value: Literal(text.to_owned()),
-                selector: None,
-            },
+            TokenKind::Number(text) => Operand { value: Literal(text.to_owned()), selector: None },
             // Refused above, before anything was consumed.
-            TokenKind::Equal
-            | TokenKind::NotEqual
-            | TokenKind::Open
-            | TokenKind::Close
-            | TokenKind::End => {
+            TokenKind::Equal | TokenKind::NotEqual | TokenKind::Open | TokenKind::Close | TokenKind::End => {
                 return Err(self.expected(expected));
             }
         })
     }
 
     fn value(&mut self) -> Result<Literal, Error> {
-        Ok(self
-            .operand("a value: a word, a number or a quoted string")?
-            .value)
+        Ok(self.operand("a value: a word, a number or a quoted string")?.value)
     }
 
     fn selector(&self, operand: Operand, at: usize) -> Result<Selector, Error> {
-        operand
-            .selector
-            .ok_or_else(|| self.lexer.expected(at, "a selector"))
+        operand.selector.ok_or_else(|| self.lexer.expected(at, "a selector"))
     }
 }
 
@@ -236,9 +198,6 @@ fn single(mut terms: Vec<Expression>, list: fn(Vec<Expression>) -> Expression) -
 
 /// Reads a JSON pointer (RFC 6901): `/Meta/a~1b` is `Meta`, then `a/b`.
 fn pointer(text: &str) -> Option<Selector> {
-    let parts = text
-        .strip_prefix('/')?
-        .split('/')
-        .map(|part| part.replace("~1", "/").replace("~0", "~"));
+    let parts = text.strip_prefix('/')?.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
     Some(Selector(parts.collect()))
 }

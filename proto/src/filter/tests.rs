@@ -65,12 +65,8 @@ impl Fields for Row {
 
 impl Fields for Place {
     fn schema() -> &'static Schema {
-        static SCHEMA: Schema = Schema {
-            fields: &[
-                field("Address", Kind::Leaf(Leaf::Text)),
-                field("Port", Kind::Leaf(Leaf::Number)),
-            ],
-        };
+        static SCHEMA: Schema =
+            Schema { fields: &[field("Address", Kind::Leaf(Leaf::Text)), field("Port", Kind::Leaf(Leaf::Number))] };
         &SCHEMA
     }
 
@@ -125,30 +121,11 @@ fn row() -> Row {
         .into_iter()
         .map(|(key, value)| (key, Text::from(value)))
         .collect(),
-        addresses: [(
-            "lan",
-            Place {
-                address: "10.0.0.1".into(),
-                port: 80,
-            },
-        )]
-        .into_iter()
-        .collect(),
-        node: Place {
-            address: "192.168.0.1".into(),
-            port: 0,
-        },
+        addresses: [("lan", Place { address: "10.0.0.1".into(), port: 80 })].into_iter().collect(),
+        node: Place { address: "192.168.0.1".into(), port: 0 },
         checks: vec![
-            Probe {
-                id: "serfHealth".into(),
-                status: "passing".into(),
-                tags: tags(&[]),
-            },
-            Probe {
-                id: "service:web".into(),
-                status: "critical".into(),
-                tags: tags(&["primary"]),
-            },
+            Probe { id: "serfHealth".into(), status: "passing".into(), tags: tags(&[]) },
+            Probe { id: "service:web".into(), status: "critical".into(), tags: tags(&["primary"]) },
         ],
     }
 }
@@ -162,11 +139,7 @@ fn check(text: &str, expect: bool) {
 #[track_caller]
 fn refuse(text: &str, expect: &str) {
     let error = Filter::<Row>::parse(text).expect_err(text);
-    assert_eq!(
-        error.to_string(),
-        format!("Failed to create boolean expression evaluator: {expect}"),
-        "{text}"
-    );
+    assert_eq!(error.to_string(), format!("Failed to create boolean expression evaluator: {expect}"), "{text}");
 }
 
 #[test]
@@ -264,10 +237,7 @@ fn lists_of_structures_match_if_any_element_does() {
     check("Checks.Status == warning", false);
     check("Checks.Status != critical", false);
     check("Checks.Status != warning", true);
-    check(
-        "Checks.CheckID == serfHealth and Checks.Status == critical",
-        true,
-    );
+    check("Checks.CheckID == serfHealth and Checks.Status == critical", true);
     check("primary in Checks.ServiceTags", true);
     check("other not in Checks.ServiceTags", true);
     check("Node.Address == \"192.168.0.1\"", true);
@@ -293,129 +263,56 @@ fn errors_say_what_and_where() {
         "not a valid expression((",
         "1:7 (6): no match found, expected \"!=\", \"==\", \"contains\", \"in\", \"is\", \"matches\" or \"not\"",
     );
-    refuse(
-        "Service ==",
-        "1:11 (10): no match found, expected a value: a word, a number or a quoted string",
-    );
-    refuse(
-        "Service == web or",
-        "1:18 (17): no match found, expected a selector, a value, \"not\" or \"(\"",
-    );
+    refuse("Service ==", "1:11 (10): no match found, expected a value: a word, a number or a quoted string");
+    refuse("Service == web or", "1:18 (17): no match found, expected a selector, a value, \"not\" or \"(\"");
     refuse(
         "Service == web\nand Port > 1",
         "2:10 (24): no match found, expected a selector, a value, an operator or a parenthesis",
     );
-    refuse(
-        "Port > 1",
-        "1:6 (5): no match found, expected a selector, a value, an operator or a parenthesis",
-    );
-    refuse(
-        "Service == web)",
-        "1:15 (14): no match found, expected \"and\", \"or\" or the end of the expression",
-    );
-    refuse(
-        "(Service == web",
-        "1:16 (15): no match found, expected \"and\", \"or\" or \")\"",
-    );
-    refuse(
-        "Service == node-1",
-        "1:16 (15): no match found, expected [a-zA-Z0-9_/]; other text is written in quotes",
-    );
-    refuse(
-        "Service == \"web",
-        "1:12 (11): no match found, expected a closing '\"'",
-    );
-    refuse(
-        "\"web\" == Service",
-        "1:1 (0): no match found, expected a selector",
-    );
-    refuse(
-        "Service is web",
-        "1:12 (11): no match found, expected \"empty\" or \"not empty\"",
-    );
-    refuse(
-        "Bogus == 1",
-        "Selector \"Bogus\" is not valid, the nearest known one is \"Tags\"",
-    );
-    refuse(
-        "service == 1",
-        "Selector \"service\" is not valid, the nearest known one is \"Service\"",
-    );
-    refuse(
-        "Check.Status == 1",
-        "Selector \"Check.Status\" is not valid, the nearest known one is \"Checks.Status\"",
-    );
-    refuse(
-        "Meta.a.b == 1",
-        "Selector \"Meta.a.b\" is not valid, the nearest known one is \"Meta.<any>\"",
-    );
-    refuse(
-        "Port == abc",
-        "Failed to coerce value \"abc\" for selector \"Port\": it is not a whole number",
-    );
+    refuse("Port > 1", "1:6 (5): no match found, expected a selector, a value, an operator or a parenthesis");
+    refuse("Service == web)", "1:15 (14): no match found, expected \"and\", \"or\" or the end of the expression");
+    refuse("(Service == web", "1:16 (15): no match found, expected \"and\", \"or\" or \")\"");
+    refuse("Service == node-1", "1:16 (15): no match found, expected [a-zA-Z0-9_/]; other text is written in quotes");
+    refuse("Service == \"web", "1:12 (11): no match found, expected a closing '\"'");
+    refuse("\"web\" == Service", "1:1 (0): no match found, expected a selector");
+    refuse("Service is web", "1:12 (11): no match found, expected \"empty\" or \"not empty\"");
+    refuse("Bogus == 1", "Selector \"Bogus\" is not valid, the nearest known one is \"Tags\"");
+    refuse("service == 1", "Selector \"service\" is not valid, the nearest known one is \"Service\"");
+    refuse("Check.Status == 1", "Selector \"Check.Status\" is not valid, the nearest known one is \"Checks.Status\"");
+    refuse("Meta.a.b == 1", "Selector \"Meta.a.b\" is not valid, the nearest known one is \"Meta.<any>\"");
+    refuse("Port == abc", "Failed to coerce value \"abc\" for selector \"Port\": it is not a whole number");
     refuse(
         "Port == 99999999999999999999",
         "Failed to coerce value \"99999999999999999999\" for selector \"Port\": it is not a whole number",
     );
-    refuse(
-        "Native == maybe",
-        "Failed to coerce value \"maybe\" for selector \"Native\": it is not true or false",
-    );
-    refuse(
-        "Tags == web",
-        "Invalid match operator \"==\" for selector \"Tags\", which takes in, contains and is empty",
-    );
-    refuse(
-        "Port matches 1",
-        "Invalid match operator \"matches\" for selector \"Port\", which takes == and !=",
-    );
+    refuse("Native == maybe", "Failed to coerce value \"maybe\" for selector \"Native\": it is not true or false");
+    refuse("Tags == web", "Invalid match operator \"==\" for selector \"Tags\", which takes in, contains and is empty");
+    refuse("Port matches 1", "Invalid match operator \"matches\" for selector \"Port\", which takes == and !=");
     refuse(
         "Node is empty",
         "Invalid match operator \"is empty\" for selector \"Node\", which takes no operator; its fields do",
     );
-    refuse(
-        "Service matches \"(\"",
-        "Failed to compile regular expression \"(\": unclosed group",
-    );
+    refuse("Service matches \"(\"", "Failed to compile regular expression \"(\": unclosed group");
 }
 
 #[test]
 fn remote_text_has_bounds() {
     let nested = |levels: usize| format!("{}Port == 1{}", "(".repeat(levels), ")".repeat(levels));
     assert!(Filter::<Row>::parse(&nested(DEPTH_MAX)).is_ok());
-    assert!(matches!(
-        Filter::<Row>::parse(&nested(DEPTH_MAX + 1)),
-        Err(Error::TooDeep { .. })
-    ));
-    assert!(matches!(
-        Filter::<Row>::parse(&nested(4000)),
-        Err(Error::TooDeep { .. })
-    ));
-    assert!(matches!(
-        Filter::<Row>::parse(&"not ".repeat(2000)),
-        Err(Error::TooDeep { .. })
-    ));
+    assert!(matches!(Filter::<Row>::parse(&nested(DEPTH_MAX + 1)), Err(Error::TooDeep { .. })));
+    assert!(matches!(Filter::<Row>::parse(&nested(4000)), Err(Error::TooDeep { .. })));
+    assert!(matches!(Filter::<Row>::parse(&"not ".repeat(2000)), Err(Error::TooDeep { .. })));
     let long = format!("Service == \"{}\"", "x".repeat(TEXT_BYTES_MAX));
-    assert!(matches!(
-        Filter::<Row>::parse(&long),
-        Err(Error::TooLong { .. })
-    ));
+    assert!(matches!(Filter::<Row>::parse(&long), Err(Error::TooLong { .. })));
     let patterns = |count: usize| vec!["Service matches x"; count].join(" or ");
     assert!(Filter::<Row>::parse(&patterns(PATTERNS_MAX)).is_ok());
-    assert_eq!(
-        Filter::<Row>::parse(&patterns(PATTERNS_MAX + 1)).unwrap_err(),
-        Error::TooManyPatterns
-    );
+    assert_eq!(Filter::<Row>::parse(&patterns(PATTERNS_MAX + 1)).unwrap_err(), Error::TooManyPatterns);
     assert!(matches!(
         Filter::<Row>::parse("Service matches `(((\\w{100}){100}){100})`"),
         Err(Error::BadPattern { .. })
     ));
     assert!(matches!(
-        Filter::<Row>::parse(&format!(
-            "Service matches `{}x{}`",
-            "(".repeat(3000),
-            ")".repeat(3000)
-        )),
+        Filter::<Row>::parse(&format!("Service matches `{}x{}`", "(".repeat(3000), ")".repeat(3000))),
         Err(Error::BadPattern { .. })
     ));
     // A long list of terms is not deep.
@@ -423,12 +320,7 @@ fn remote_text_has_bounds() {
 }
 
 fn part() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-zA-Z][a-zA-Z0-9_/]{0,6}",
-        "\\PC{0,6}",
-        Just("not".to_owned()),
-        Just("in".to_owned())
-    ]
+    prop_oneof!["[a-zA-Z][a-zA-Z0-9_/]{0,6}", "\\PC{0,6}", Just("not".to_owned()), Just("in".to_owned())]
 }
 
 fn literal() -> impl Strategy<Value = Literal> {
@@ -442,15 +334,9 @@ fn comparison() -> impl Strategy<Value = Expression> {
         literal().prop_map(Operator::Matches),
         Just(Operator::Empty),
     ];
-    (prop::collection::vec(part(), 1..4), operator, any::<bool>()).prop_map(
-        |(parts, operator, negated)| {
-            Expression::Compare(Comparison {
-                selector: Selector(parts),
-                operator,
-                negated,
-            })
-        },
-    )
+    (prop::collection::vec(part(), 1..4), operator, any::<bool>()).prop_map(|(parts, operator, negated)| {
+        Expression::Compare(Comparison { selector: Selector(parts), operator, negated })
+    })
 }
 
 fn expression() -> impl Strategy<Value = Expression> {
@@ -473,13 +359,8 @@ fn answerable() -> impl Strategy<Value = String> {
         "Checks.CheckID",
         "Node.Address",
     ]);
-    let operators = prop::sample::select(vec![
-        "== \"{}\"",
-        "!= \"{}\"",
-        "contains \"{}\"",
-        "matches \"{}\"",
-        "is empty",
-    ]);
+    let operators =
+        prop::sample::select(vec!["== \"{}\"", "!= \"{}\"", "contains \"{}\"", "matches \"{}\"", "is empty"]);
     let values = prop::sample::select(vec!["web", "prod", "critical", "passing", "e", ""]);
     (fields, operators, values)
         .prop_map(|(field, operator, value)| format!("{field} {}", operator.replace("{}", value)))

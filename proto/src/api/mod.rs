@@ -1,0 +1,13 @@
+//! Consul's HTTP interface as types: what is asked, in which words it is answered.
+//!
+//! One file per family of paths; [`decode`] reads bodies the way clients write them, [`query`] reads
+//! and writes query strings, [`meta`] the answer's headers.
+
+pub mod agent;
+pub mod catalog;
+pub mod check;
+pub mod decode;
+pub mod health;
+pub mod kv;
+pub mod meta;
+pub mod query;

@@ -1,0 +1,1 @@
+//! From a DNS question to records.
