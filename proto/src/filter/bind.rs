@@ -4,9 +4,11 @@
 //! a comparison: where a list is involved, `Checks.Status != critical` means that no check is critical.
 
 use regex::{Regex, RegexBuilder};
+use serde_json::Value as Json;
 
 use super::error::Error;
 use super::expression::{Comparison, Expression, Literal, Operator, Selector};
+use super::json;
 use super::schema::{Field, Fields, Kind, Leaf, Schema, Value};
 use super::{PATTERN_BYTES_MAX, PATTERNS_MAX};
 
@@ -28,7 +30,8 @@ pub(super) enum Test {
 /// One step on the way from a row to a value.
 #[derive(Debug)]
 pub(super) enum Step {
-    Field(usize),
+    /// The place of a field in its schema; the name is for structures that are kept as JSON.
+    Field(usize, &'static str),
     Key(String),
 }
 
@@ -59,8 +62,10 @@ fn follow(value: Value<'_>, path: &[Step], check: &Check) -> bool {
         return check.holds(value);
     };
     match (value, step) {
-        (Value::Object(object), Step::Field(field)) => follow(object.get(*field), rest, check),
+        (Value::Object(object), Step::Field(field, _)) => follow(object.get(*field), rest, check),
         (Value::Keyed(map), Step::Key(key)) => follow(map.at(key), rest, check),
+        (Value::Json(Json::Array(list)), _) => list.iter().any(|item| follow(Value::Json(item), path, check)),
+        (Value::Json(object), Step::Field(_, name)) => follow(Value::Json(json::member(object, name)), rest, check),
         (Value::Many(list), _) => list.any(&mut |item| follow(item, path, check)),
         // A way that ends early is a missing value; a row that contradicts its schema is treated alike.
         _ => check.holds(Value::Missing),
@@ -79,6 +84,7 @@ impl Check {
                 list.any(&mut |item| matches!(item, Value::Text(text) if text == wanted))
             }
             (Self::Matches(pattern), Value::Text(text)) => pattern.is_match(text),
+            (_, Value::Json(found)) => json::holds(self, found),
             (Self::Empty, Value::Missing) => true,
             (Self::Empty, Value::Text(text)) => text.is_empty(),
             (Self::Empty, Value::Keyed(map)) => map.is_empty(),
@@ -192,8 +198,9 @@ fn resolve(selector: &Selector, schema: &'static Schema) -> Option<(Vec<Step>, K
     for part in &selector.0 {
         let found = if let Some(schema) = inside {
             let place = schema.fields.iter().position(|field| field.name == part)?;
-            steps.push(Step::Field(place));
-            schema.fields[place].kind
+            let field = &schema.fields[place];
+            steps.push(Step::Field(place, field.name));
+            field.kind
         } else {
             steps.push(Step::Key(part.clone()));
             match kind? {

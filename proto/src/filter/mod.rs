@@ -10,6 +10,7 @@
 mod bind;
 mod error;
 mod expression;
+mod json;
 mod lexer;
 mod parser;
 mod rows;

@@ -77,6 +77,8 @@ pub enum Value<'a> {
     Keyed(&'a dyn Keyed),
     /// A structure.
     Object(&'a dyn Fields),
+    /// A structure kept as JSON, or a part of one; what it leaves out has the zero value of its kind.
+    Json(&'a serde_json::Value),
 }
 
 /// A list whose elements are values.
