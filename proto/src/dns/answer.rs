@@ -1,8 +1,8 @@
 //! Which records answer a question, given the rows that were found.
 //!
-//! The caller has read the name and chosen the rows: in the asked datacenter, with the asked tag, healthy. Here they are
-//! put in order, turned into records of the asked type and cut to the limits of `dns_config`. Nothing that the caller did
-//! not hand in is ever answered. Called by the DNS sockets, once a question.
+//! The caller has read the name and chosen the rows: in the asked datacenter, with the asked tag, healthy. Here
+//! they are put in order, turned into records of the asked type and cut to the limits of `dns_config`. Nothing
+//! that the caller did not hand in is ever answered. Called by the DNS sockets, once a question.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -12,6 +12,7 @@ use super::name::{hex, is_encodable, is_host_label, qualified};
 use super::question::{Asked, Lookup, Zone};
 use super::settings::Settings;
 use super::shuffle::shuffle;
+use super::txt::texts;
 use crate::text::Meta;
 
 /// How many answers a UDP reply without EDNS has at most, whatever the settings say.
@@ -25,9 +26,6 @@ const SRV_ANSWERS_MAX: usize = 1024;
 
 /// How many name servers are named.
 const NAME_SERVERS_MAX: usize = 3;
-
-/// Metadata keys with this prefix are published as the bare value.
-const BARE_VALUE_PREFIX: &str = "rfc1035-";
 
 /// The question, and what else an answer depends on.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +82,8 @@ pub enum Found<'a> {
     Nothing,
     /// For [`Lookup::Node`].
     Node(NodeRow<'a>),
-    /// For [`Lookup::Service`], [`Lookup::Connect`], [`Lookup::Ingress`] and [`Lookup::Query`]; no rows means no such name.
+    /// For [`Lookup::Service`], [`Lookup::Connect`], [`Lookup::Ingress`] and [`Lookup::Query`]; no rows means no
+    /// such name.
     Instances {
         /// The healthy instances.
         rows: Vec<InstanceRow<'a>>,
@@ -393,25 +392,4 @@ impl Draft<'_> {
         };
         Record { name: qualified(self.domain), ttl: soa.min_ttl, data }
     }
-}
-
-/// Writes metadata as the texts of TXT records (RFC 1464).
-fn texts(meta: &Meta) -> impl Iterator<Item = String> {
-    meta.iter().map(|(key, value)| {
-        if key.starts_with(BARE_VALUE_PREFIX) { value.to_string() } else { format!("{}={value}", attribute(key)) }
-    })
-}
-
-/// Quotes what would end or blur an attribute name: equals signs, backquotes, and blanks at its ends.
-fn attribute(key: &str) -> String {
-    let begin = key.len() - key.trim_start_matches([' ', '\t']).len();
-    let end = key.trim_end_matches([' ', '\t']).len();
-    let mut quoted = String::with_capacity(key.len());
-    for (place, c) in key.char_indices() {
-        if matches!(c, '=' | '`') || place < begin || place >= end {
-            quoted.push('`');
-        }
-        quoted.push(c);
-    }
-    quoted
 }

@@ -83,7 +83,8 @@ impl RecordType {
 /// One resource record of class IN.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// The owner: fully qualified, each label at most 63 bytes, 253 in all; the labels may hold any characters but dots.
+    /// The owner: fully qualified, each label at most 63 bytes, 253 in all; the labels may hold any characters but
+    /// dots.
     pub name: String,
     /// How long it may be cached, in seconds.
     pub ttl: u32,
@@ -276,7 +277,8 @@ impl Reply {
         &self.hosts
     }
 
-    /// Adds the records found for one of [`Reply::hosts`]: after a CNAME as answers, beside an SRV as additional records.
+    /// Adds the records found for one of [`Reply::hosts`]: after a CNAME as answers, beside an SRV as additional
+    /// records.
     pub fn resolve(&mut self, host: &str, records: Vec<Record>) {
         self.hosts.retain(|known| known != host);
         let is_target = |record: &Record| matches!(&record.data, RecordData::Srv { target, .. } if target == host);
@@ -289,10 +291,12 @@ impl Reply {
         }
     }
 
-    /// Leaves out answers from the end, with the additional records that belong to them, until the encoded message fits.
+    /// Leaves out answers from the end, with the additional records that belong to them, until the encoded message
+    /// fits.
     ///
     /// `measure` returns the encoded length in bytes; it is called once when everything fits, and otherwise about
-    /// log2 of the number of answers times. A single answer that does not fit with its additional records is sent without them.
+    /// log2 of the number of answers times. A single answer that does not fit with its additional records is sent
+    /// without them.
     pub fn trim(&mut self, size_max: usize, mut measure: impl FnMut(View<'_>) -> usize) {
         if measure(self.view()) <= size_max {
             return;

@@ -1,8 +1,9 @@
 //! What a name asks for.
 //!
 //! Names are read from the right: the domain, then an optional datacenter, then the word that says the kind of thing
-//! (`node`, `service`, …), and before it the thing's own name, which may contain dots. Letter case never matters. Whether the thing
-//! exists is for the caller to find out; whether the asked type of record makes sense is decided in `answer`.
+//! (`node`, `service`, …), and before it the thing's own name, which may contain dots. Letter case never matters.
+//! Whether the thing exists is for the caller to find out; whether the asked type of record makes sense is decided
+//! in `answer`.
 
 use std::net::IpAddr;
 
@@ -24,7 +25,8 @@ pub struct Zone {
 pub struct Asked<'z> {
     /// What it asks for.
     pub lookup: Lookup,
-    /// The domain that the question used, without dots at its ends; answers use it too. The primary one if it used none.
+    /// The domain that the question used, without dots at its ends; answers use it too. The primary one if it used
+    /// none.
     pub domain: &'z str,
 }
 
@@ -179,8 +181,8 @@ fn split<'l, 'n>(labels: &'l [&'n str]) -> Option<(&'l [&'n str], &'n str, &'l [
     None
 }
 
-/// Reads the labels after the kind: nothing, a datacenter, or pairs of a value and what it is. The outer `None` means that
-/// there cannot be such a place.
+/// Reads the labels after the kind: nothing, a datacenter, or pairs of a value and what it is. The outer `None`
+/// means that there cannot be such a place.
 fn datacenter<'n>(labels: &[&'n str]) -> Option<Option<&'n str>> {
     match labels {
         [] => Some(None),
@@ -363,7 +365,8 @@ mod tests {
 
         #[test]
         fn random_labels_never_panic(labels in prop::collection::vec(prop::sample::select(vec![
-            "web", "service", "node", "query", "addr", "virtual", "_a", "_", "tcp", "_tcp", "dc1", "dc", "ns", "", "é", "consul", "arpa",
+            "web", "service", "node", "query", "addr", "virtual", "_a", "_", "tcp", "_tcp", "dc1", "dc", "ns", "", "é",
+            "consul", "arpa",
         ]), 0..8)) {
             let _ = zone().lookup(&labels.join("."));
             let _ = zone().lookup(&format!("{}.consul", labels.join(".")));

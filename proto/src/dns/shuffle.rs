@@ -3,7 +3,8 @@
 //! Resolvers take the first address, so the order is what spreads the load. Weighted sampling without replacement
 //! by exponential keys (Efraimidis and Spirakis, 2006): each row draws `-ln(u) / weight` and the smallest go first.
 
-/// A small generator of random words (SplitMix64, Steele et al., 2014); good enough to deal cards, not to keep secrets.
+/// A small generator of random words (SplitMix64, Steele et al., 2014); good enough to deal cards, not to keep
+/// secrets.
 struct Random(u64);
 
 impl Random {

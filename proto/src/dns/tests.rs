@@ -92,7 +92,8 @@ fn show(record: &Record) -> String {
     format!("{} {} {data}", record.name, record.ttl)
 }
 
-/// Writes a reply like `dig`: the code, then the records of each section. Answers are sorted, for their order is random.
+/// Writes a reply like `dig`: the code, then the records of each section. Answers are sorted, for their order is
+/// random.
 fn dig(reply: &Reply) -> Vec<String> {
     let view = reply.view();
     let mut lines = vec![format!("{:?}{}", reply.code, if reply.authoritative { " aa" } else { "" })];
@@ -381,8 +382,8 @@ proptest! {
         prop_assert_eq!(RecordType::from_code(code).code(), code);
     }
 
-    /// An answer never holds an address, a port or a name that was not handed in, nor anything twice; and what was handed in is
-    /// all there, as long as no limit forbids it.
+    /// An answer never holds an address, a port or a name that was not handed in, nor anything twice; and what was
+    /// handed in is all there, as long as no limit forbids it.
     #[test]
     fn answers_only_with_given_rows(
         rows in prop::collection::vec((0_u8..4, 0_u8..20, 1_u16..4, 0_u16..9), 0..40),

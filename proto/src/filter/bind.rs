@@ -1,7 +1,8 @@
 //! Checks an expression against the fields of a row type and compiles it into a test.
 //!
-//! Everything that can be wrong is found here, once; the test that comes out cannot fail and does not allocate. Negation stands outside of
-//! a comparison: where a list is involved, `Checks.Status != critical` means that no check is critical.
+//! Everything that can be wrong is found here, once; the test that comes out cannot fail and does not allocate.
+//! Negation stands outside of a comparison: where a list is involved, `Checks.Status != critical` means that no
+//! check is critical.
 
 use regex::{Regex, RegexBuilder};
 use serde_json::Value as Json;

@@ -112,7 +112,8 @@ fn joined(f: &mut fmt::Formatter<'_>, terms: &[Expression], word: &str) -> fmt::
     Ok(())
 }
 
-/// Writes a part of a larger expression; the parentheses around a list keep it a list of its own when it is read back.
+/// Writes a part of a larger expression; the parentheses around a list keep it a list of its own when it is read
+/// back.
 fn operand(f: &mut fmt::Formatter<'_>, term: &Expression) -> fmt::Result {
     match term {
         Expression::Any(_) | Expression::All(_) => write!(f, "({term})"),

@@ -118,7 +118,8 @@ impl<'t> Lexer<'t> {
                     }
                     self.offset += 1;
                 }
-                // A bare word ends at a space, an operator or a parenthesis; `node-1` is three things in this language.
+                // A bare word ends at a space, an operator or a parenthesis; `node-1` is three things in this
+                // language.
                 Some(b' ' | b'\t' | b'\r' | b'\n' | b'(' | b')' | b'=' | b'!') | None => break,
                 Some(_) => {
                     return Err(self.expected(self.offset, "[a-zA-Z0-9_/]; other text is written in quotes"));

@@ -1,8 +1,9 @@
 //! Consul's `?filter=` language: text in, one decision per row out.
 //!
-//! A filter is read in three steps, one file each: `lexer` cuts the text, `parser` builds an [`Expression`] that knows
-//! nothing of rows, and `bind` checks it against the [`Schema`] of one row type. An unknown field or a value of
-//! the wrong kind is therefore an error even when there are no rows. What comes out, [`Filter`], answers yes or no without allocating.
+//! A filter is read in three steps, one file each: `lexer` cuts the text, `parser` builds an [`Expression`] that
+//! knows nothing of rows, and `bind` checks it against the [`Schema`] of one row type. An unknown field or a value of
+//! the wrong kind is therefore an error even when there are no rows. What comes out, [`Filter`], answers yes or no
+//! without allocating.
 //!
 //! Which types are rows, and what their fields are called, is in `rows`. The HTTP routes of the control node and of
 //! the sidecar call [`Filter::parse`] once a request. Every bound on remote text is a constant of this file.
@@ -32,7 +33,8 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// How many parentheses and `not`s may enclose one comparison; the parser and the evaluator recurse this deep.
 pub const DEPTH_MAX: usize = 64;
 
-/// How many `matches` comparisons one expression may hold; compiling a pattern is the dearest thing a filter asks for.
+/// How many `matches` comparisons one expression may hold; compiling a pattern is the dearest thing a filter asks
+/// for.
 pub const PATTERNS_MAX: usize = 16;
 
 /// The largest compiled pattern, in bytes.

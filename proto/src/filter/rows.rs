@@ -1,6 +1,7 @@
 //! The rows that a filter can judge, and the names of their fields: spelt as in the JSON that the row is written as.
 //!
-//! One table per row type of `api`; name, kind and value of a field stand on one line so that they cannot drift apart.
+//! One table per row type of `api`; name, kind and value of a field stand on one line so that they cannot drift
+//! apart.
 
 use super::schema::{Field, Fields, Item, Kind, Leaf, Schema, Value};
 use crate::api::agent::AgentService;
@@ -219,7 +220,8 @@ mod tests {
 
     fn node() -> Json {
         json!({"ID": "068648c0", "Node": "n1", "Address": "127.0.0.1", "Datacenter": "dc1",
-            "TaggedAddresses": {"lan": "127.0.0.1", "wan": "1.2.3.4"}, "Meta": {"os": "linux", "consul-version": "1.22.0"},
+            "TaggedAddresses": {"lan": "127.0.0.1", "wan": "1.2.3.4"},
+            "Meta": {"os": "linux", "consul-version": "1.22.0"},
             "CreateIndex": 1, "ModifyIndex": 2})
     }
 
@@ -233,8 +235,8 @@ mod tests {
     }
 
     fn health_check(id: &str, status: &str) -> Json {
-        json!({"Node": "n1", "CheckID": id, "Name": "a check", "Status": status, "Notes": "", "Output": "", "ServiceID": "foo:1",
-            "ServiceName": "web", "ServiceTags": ["v1"], "Type": "ttl", "Interval": "", "Timeout": "",
+        json!({"Node": "n1", "CheckID": id, "Name": "a check", "Status": status, "Notes": "", "Output": "",
+            "ServiceID": "foo:1", "ServiceName": "web", "ServiceTags": ["v1"], "Type": "ttl", "Interval": "", "Timeout": "",
             "ExposedPort": 0, "Definition": {}, "CreateIndex": 1, "ModifyIndex": 2})
     }
 
