@@ -1,0 +1,97 @@
+//! Least request: whoever has the fewest calls in flight, per weight.
+//!
+//! For few endpoints all are looked at; for many, two are drawn by weight and the better one wins
+//! ("the power of two choices", Mitzenmacher 1996), which needs two cache lines however many there
+//! are. Ties are broken at random: a fixed rule would send every quiet client to the same endpoint.
+//! In flight is what this process has in flight; the load that servers report belongs to another policy.
+
+use super::hash;
+use super::picker::{Ask, Picker, Worker};
+use super::random::Draw;
+use crate::catalog::Snapshot;
+
+/// Draws taken in search of two allowed endpoints before all are walked.
+const DRAWS_MAX: u32 = 8;
+
+/// Chooses by calls in flight.
+#[derive(Debug)]
+pub(super) struct LeastRequest {
+    draw: Draw,
+    /// Cost of one call, inverse to the weight, by position; empty when all weights are equal.
+    costs: Box<[u32]>,
+    scan: bool,
+}
+
+impl LeastRequest {
+    /// Builds for a snapshot; up to `scan_max` eligible endpoints are all looked at.
+    pub(super) fn new(snapshot: &Snapshot, scan_max: u32) -> Self {
+        let draw = Draw::weighted(snapshot);
+        let heaviest = snapshot.members().iter().map(|member| member.endpoint().weight_effective()).max().unwrap_or(1);
+        let cost = |weight: u32| (u64::from(heaviest) << 8) / u64::from(weight.max(1));
+        let costs = match draw {
+            Draw::Uniform => Box::default(),
+            Draw::Alias(_) => snapshot
+                .members()
+                .iter()
+                .map(|member| u32::try_from(cost(member.endpoint().weight_effective())).unwrap_or(u32::MAX))
+                .collect(),
+        };
+        Self { draw, costs, scan: snapshot.eligible_len() <= scan_max }
+    }
+
+    /// Returns what the next call to `position` would cost: calls in flight and this one, per weight.
+    #[inline]
+    fn cost(&self, snapshot: &Snapshot, position: usize) -> u64 {
+        let load = snapshot.stats(position).map_or(u64::MAX >> 40, |stats| stats.in_flight());
+        match self.costs.get(position) {
+            None => load,
+            Some(cost) => (load + 1) * u64::from(*cost),
+        }
+    }
+
+    fn scan(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let mut tie = worker.random();
+        let mut best: Option<(u64, u64, usize)> = None;
+        for nth in 0..snapshot.eligible_len() {
+            let position = snapshot.eligible_at(nth);
+            if !worker.allows(snapshot, ask, position) {
+                continue;
+            }
+            tie = tie.wrapping_mul(hash::GOLDEN).rotate_left(23);
+            let candidate = (self.cost(snapshot, position), tie, position);
+            if best.is_none_or(|best| candidate < best) {
+                best = Some(candidate);
+            }
+        }
+        best.map(|(_, _, position)| position)
+    }
+}
+
+impl Picker for LeastRequest {
+    #[inline]
+    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        if self.scan {
+            return self.scan(snapshot, ask, worker);
+        }
+        let mut random = worker.random();
+        let mut first = None;
+        for _ in 0..DRAWS_MAX {
+            let position = self.draw.draw(snapshot, random);
+            random = hash::mix(random);
+            if first == Some(position) || !worker.allows(snapshot, ask, position) {
+                continue;
+            }
+            let Some(other) = first else {
+                first = Some(position);
+                continue;
+            };
+            // Drawn in random order, so giving ties to the first is giving them at random.
+            let better = self.cost(snapshot, position) < self.cost(snapshot, other);
+            return Some(if better { position } else { other });
+        }
+        first.or_else(|| {
+            let start = hash::below(random as u32, snapshot.eligible_len());
+            worker.first_allowed(snapshot, ask, start)
+        })
+    }
+}

@@ -1,0 +1,261 @@
+//! Choosing whom to call.
+//!
+//! A [`Policy`] builds a [`Picker`] from a snapshot when the set changes; a call asks it once. The
+//! [`Balancer`] is the handle that holds the newest of both behind one pointer, keeps the counters
+//! threads take their turns from, and turns an answer into a guard. It decides what happens around
+//! a policy: endpoints aside are left out, one call is let through as a trial when a pause is over,
+//! and when everybody is aside, being aside no longer counts. It knows no protocol and no registry.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use callboard::balance::{Ask, Balancer, Policy};
+//! use callboard::catalog::Snapshot;
+//! use callboard::endpoint::{Endpoint, Outcome};
+//!
+//! let empty = Snapshot::empty("web");
+//! let balancer = Balancer::new(Policy::RoundRobin, Arc::new(empty));
+//! assert!(balancer.pick(&Ask::any()).is_err());
+//!
+//! let rows = [Endpoint::new("web-1", "10.0.0.1", 80), Endpoint::new("web-2", "10.0.0.2", 80)];
+//! balancer.publish(Arc::new(balancer.snapshot().next(rows, 7)));
+//! let first = balancer.pick(&Ask::any()).unwrap();
+//! let tried = [first.key()];
+//! first.finish(Outcome::ConnectFailed);
+//! let second = balancer.pick(&Ask::any().without(&tried)).unwrap();
+//! assert_ne!(second.key(), tried[0]);
+//! second.finish(Outcome::Success);
+//! ```
+
+pub mod hash;
+mod least_request;
+mod modulo;
+mod picked;
+mod picker;
+mod policy;
+mod random;
+mod ring_hash;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+pub use picked::{NoEndpoint, Picked};
+pub use picker::{Ask, Picker, Worker};
+pub use policy::{BuildPicker, Policy};
+
+use crate::catalog::{Member, Snapshot};
+use crate::endpoint::Clock;
+
+/// Picks in search of one whose trial nobody else won, before being aside stops to count.
+const CLAIMS_MAX: usize = 4;
+/// Bounds of the number of counters that threads share.
+const SHARDS: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// Picks endpoints of one service by one policy; clones are the same balancer.
+#[derive(Clone)]
+pub struct Balancer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    current: ArcSwap<Current>,
+    policy: Policy,
+    /// Makes this client's order its own; kept, so that updates keep the order.
+    seed: u64,
+    turns: Box<[Turns]>,
+    /// Held while a picker is built, so that the newest snapshot is published last.
+    building: Mutex<()>,
+    /// When the registry last confirmed the snapshot, in milliseconds of the process clock.
+    confirmed: AtomicU64,
+}
+
+/// What changes together.
+struct Current {
+    snapshot: Arc<Snapshot>,
+    picker: Option<Box<dyn Picker>>,
+}
+
+/// One counter on cache lines of its own (processors fetch them in pairs).
+#[repr(align(128))]
+struct Turns(AtomicU64);
+
+impl Balancer {
+    /// Builds a balancer over a snapshot, which may be the empty one.
+    #[must_use]
+    pub fn new(policy: Policy, snapshot: Arc<Snapshot>) -> Self {
+        Self::with_seed(policy, snapshot, fastrand::u64(..))
+    }
+
+    /// Builds a balancer whose choices follow from `seed`, the asks and the threads alone.
+    #[must_use]
+    pub fn with_seed(policy: Policy, snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let shards = (processors * 2).clamp(*SHARDS.start(), *SHARDS.end()).next_power_of_two();
+        // Each counter begins at a random place, or every client would begin with the same endpoint.
+        let turns =
+            (0..shards as u64).map(|shard| Turns(AtomicU64::new(hash::mix(seed.wrapping_add(shard))))).collect();
+        let current = Current::build(&policy, snapshot, seed);
+        Self {
+            shared: Arc::new(Shared {
+                current: ArcSwap::from_pointee(current),
+                policy,
+                seed,
+                turns,
+                building: Mutex::new(()),
+                confirmed: AtomicU64::new(Clock::process().exact()),
+            }),
+        }
+    }
+
+    /// Publishes a newer snapshot with its picker, built on the calling thread, and confirms it.
+    /// One that is older than what is published is left aside; returns whether it was taken.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) -> bool {
+        // Nothing is kept under the lock, so a build that panicked left nothing behind.
+        let _building = self.shared.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if snapshot.generation() < self.shared.current.load().snapshot.generation() {
+            return false;
+        }
+        let current = Current::build(&self.shared.policy, snapshot, self.shared.seed);
+        self.shared.current.store(Arc::new(current));
+        self.confirm();
+        true
+    }
+
+    /// Notes that the registry confirmed the published snapshot; its age begins anew.
+    pub fn confirm(&self) {
+        self.shared.confirmed.store(Clock::process().exact(), Relaxed);
+    }
+
+    /// Returns the time since the registry last confirmed the snapshot.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let confirmed = self.shared.confirmed.load(Relaxed);
+        Duration::from_millis(Clock::process().exact().saturating_sub(confirmed))
+    }
+
+    /// Returns the published snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.current.load().snapshot)
+    }
+
+    /// Returns the policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+
+    /// Picks an endpoint for one call and counts the call in flight until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEndpoint`] when the registry leaves nobody to call, or the call has tried everybody.
+    #[inline]
+    pub fn pick(&self, ask: &Ask<'_>) -> Result<Picked, NoEndpoint> {
+        self.choose(ask, |member| Picked::new(Arc::clone(member)))
+    }
+
+    /// Chooses as [`Self::pick`] does, but only shows the choice: nothing is counted in flight.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pick`].
+    #[inline]
+    pub fn choose<R>(&self, ask: &Ask<'_>, show: impl FnOnce(&Arc<Member>) -> R) -> Result<R, NoEndpoint> {
+        let current = self.shared.current.load();
+        match current.choose(ask, self.shared.turns()) {
+            Some(member) => Ok(show(member)),
+            None => Err(self.no_endpoint(&current.snapshot, ask)),
+        }
+    }
+
+    #[cold]
+    fn no_endpoint(&self, snapshot: &Snapshot, ask: &Ask<'_>) -> NoEndpoint {
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        NoEndpoint {
+            service: Arc::clone(snapshot.service()),
+            policy: self.shared.policy.name(),
+            known: count(snapshot.members().len()),
+            healthy: snapshot.eligible_len(),
+            aside: count(snapshot.aside_len()),
+            tried: count(ask.tried().len()),
+            index: snapshot.index(),
+            age: self.age(),
+        }
+    }
+}
+
+impl Shared {
+    /// Returns the counter of this thread. Threads are numbered as they come, so that as many threads
+    /// as there are counters never meet; more of them share, which costs time and nothing else.
+    #[inline]
+    fn turns(&self) -> &AtomicU64 {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static THREAD: Cell<usize> = const { Cell::new(usize::MAX) });
+        let thread = THREAD.with(|thread| {
+            if thread.get() == usize::MAX {
+                thread.set(THREADS.fetch_add(1, Relaxed));
+            }
+            thread.get()
+        });
+        // A power of two of them, never none.
+        &self.turns[thread & (self.turns.len() - 1)].0
+    }
+}
+
+impl Current {
+    fn build(policy: &Policy, snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        let picker = policy.build(&snapshot, seed);
+        Self { snapshot, picker }
+    }
+
+    #[inline]
+    fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64) -> Option<&Arc<Member>> {
+        let picker = self.picker.as_deref()?;
+        let mut worker = Worker::new(turns, &self.snapshot, ask);
+        if !worker.is_open() {
+            return self.choose_guarded(picker, ask, worker);
+        }
+        let position = picker.pick(&self.snapshot, ask, &mut worker)?;
+        self.snapshot.members().get(position)
+    }
+
+    #[cold]
+    fn choose_guarded(&self, picker: &dyn Picker, ask: &Ask<'_>, mut worker: Worker<'_>) -> Option<&Arc<Member>> {
+        let snapshot = &*self.snapshot;
+        for _ in 0..CLAIMS_MAX {
+            let Some(position) = picker.pick(snapshot, ask, &mut worker) else {
+                break;
+            };
+            let member = snapshot.members().get(position)?;
+            // Another call may have won the trial of an endpoint whose pause is over; look further then.
+            if member.stats().claim() {
+                return Some(member);
+            }
+        }
+        // Everybody left is aside: calling one of them is better than calling nobody.
+        worker.panic();
+        let position = picker.pick(snapshot, ask, &mut worker)?;
+        snapshot.members().get(position)
+    }
+}
+
+impl fmt::Debug for Balancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let current = self.shared.current.load();
+        f.debug_struct("Balancer")
+            .field("service", current.snapshot.service())
+            .field("policy", &self.shared.policy)
+            .field("index", &current.snapshot.index())
+            .field("known", &current.snapshot.members().len())
+            .finish()
+    }
+}

@@ -1,0 +1,158 @@
+//! The question, the state at hand, and the trait that answers: what a policy author needs to know.
+//!
+//! A [`Picker`] is built from a snapshot when the set changes and asked once per call. Its answer is
+//! a pure function of the snapshot, the ask and the worker: no lock, no await, no allocation, no
+//! clock. Counting calls, recording outcomes and trials of ejected endpoints are the `Balancer`'s.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::hash;
+use crate::catalog::Snapshot;
+use crate::endpoint::EndpointKey;
+
+/// Says what one call asks of a policy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    hash: Option<u64>,
+    tried: &'a [EndpointKey],
+}
+
+impl<'a> Ask<'a> {
+    /// Asks for any endpoint.
+    #[must_use]
+    pub const fn any() -> Self {
+        Self { hash: None, tried: &[] }
+    }
+
+    /// Asks for the endpoint of a key: XXH3-64 with seed 0 over its bytes.
+    #[must_use]
+    pub fn key(bytes: &[u8]) -> Self {
+        Self::hash(hash::key(bytes))
+    }
+
+    /// Asks for the endpoint of a hash computed elsewhere.
+    #[must_use]
+    pub const fn hash(hash: u64) -> Self {
+        Self { hash: Some(hash), tried: &[] }
+    }
+
+    /// Leaves out the endpoints a call has already tried.
+    #[must_use]
+    pub const fn without(mut self, tried: &'a [EndpointKey]) -> Self {
+        self.tried = tried;
+        self
+    }
+
+    /// Returns the hash, if the call has a key.
+    #[inline]
+    #[must_use]
+    pub const fn hashed(&self) -> Option<u64> {
+        self.hash
+    }
+
+    /// Returns the endpoints already tried.
+    #[must_use]
+    pub const fn tried(&self) -> &'a [EndpointKey] {
+        self.tried
+    }
+}
+
+/// Chooses an endpoint; built from one snapshot and only ever asked with that one.
+///
+/// Users may implement it and hand it in by [`super::Policy::custom`].
+pub trait Picker: Send + Sync {
+    /// Returns the position in [`Snapshot::members`] of the endpoint to call, or `None` when none is
+    /// left. An implementation asks [`Worker::allows`] before it answers with an endpoint. A position
+    /// that does not exist counts as `None`.
+    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
+}
+
+/// What must be looked at before an endpoint may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Nobody is aside and nothing was tried.
+    Open,
+    /// Those aside at this time, and those tried, are left out.
+    Guarded {
+        /// In milliseconds of the service's clock.
+        now: u64,
+    },
+    /// Everybody left is aside, so being aside does not count; those tried are left out.
+    Panic,
+}
+
+/// Carries what a picker may use besides snapshot and ask: a turn counter, random bits, the gate.
+#[derive(Debug)]
+pub struct Worker<'a> {
+    turns: &'a AtomicU64,
+    gate: Gate,
+}
+
+impl<'a> Worker<'a> {
+    /// Builds the state for one pick. `turns` is any counter; begin it at a random place.
+    #[must_use]
+    pub fn new(turns: &'a AtomicU64, snapshot: &Snapshot, ask: &Ask<'_>) -> Self {
+        let gate = if ask.tried.is_empty() && !snapshot.aside().any() {
+            Gate::Open
+        } else {
+            Gate::Guarded { now: snapshot.aside().clock().coarse() }
+        };
+        Self { turns, gate }
+    }
+
+    /// Says whether endpoints have to be asked about one by one in this pick.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate == Gate::Open
+    }
+
+    /// From here on being aside does not count.
+    pub(crate) fn panic(&mut self) {
+        self.gate = Gate::Panic;
+    }
+
+    /// Takes a turn: a number one above the last one taken on this counter.
+    #[inline]
+    pub fn turn(&mut self) -> u64 {
+        self.turns.fetch_add(1, Relaxed)
+    }
+
+    /// Takes 64 random bits, good for balancing and for nothing else: SplitMix64 over the turns.
+    #[inline]
+    pub fn random(&mut self) -> u64 {
+        hash::mix(self.turn().wrapping_mul(hash::GOLDEN))
+    }
+
+    /// Says whether the endpoint at `position` may be answered: neither tried by this call nor aside.
+    #[inline]
+    #[must_use]
+    pub fn allows(&self, snapshot: &Snapshot, ask: &Ask<'_>, position: usize) -> bool {
+        self.gate == Gate::Open || self.allows_slowly(snapshot, ask, position)
+    }
+
+    #[cold]
+    fn allows_slowly(&self, snapshot: &Snapshot, ask: &Ask<'_>, position: usize) -> bool {
+        let Some(stats) = snapshot.stats(position) else {
+            return false;
+        };
+        let aside = match self.gate {
+            Gate::Guarded { now } => stats.is_aside(now),
+            Gate::Open | Gate::Panic => false,
+        };
+        !aside && !ask.tried.contains(&stats.key())
+    }
+
+    /// Returns the first eligible endpoint the gate allows, looking from the `start`-th on and around:
+    /// the way out of every policy whose few guesses all hit endpoints that are left out. Walks at
+    /// worst all of them.
+    #[cold]
+    #[must_use]
+    pub fn first_allowed(&self, snapshot: &Snapshot, ask: &Ask<'_>, start: u32) -> Option<usize> {
+        let len = snapshot.eligible_len();
+        let start = start.min(len);
+        (start..len)
+            .chain(0..start)
+            .map(|nth| snapshot.eligible_at(nth))
+            .find(|position| self.allows(snapshot, ask, *position))
+    }
+}

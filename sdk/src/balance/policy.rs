@@ -1,0 +1,115 @@
+//! Which algorithm: an enum whose variants carry their settings, and how each is built.
+//!
+//! Decides nothing at pick time. A new policy is a file, a variant and an arm here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::least_request::LeastRequest;
+use super::picker::Picker;
+use super::random::Draw;
+use super::ring_hash::RingHash;
+use super::schedule::Schedule;
+use crate::catalog::Snapshot;
+
+/// Builds a user's picker from a snapshot, off the request path.
+pub type BuildPicker = dyn Fn(&Snapshot) -> Box<dyn Picker> + Send + Sync;
+
+/// Names a balancing algorithm and its settings.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Everyone in turn, from a random start, in an order of this client's own. Weights beyond
+    /// "drained" do not count.
+    RoundRobin,
+    /// Everyone in turn by weight, evenly interleaved; shares are exact to 1/4096.
+    SmoothWeighted,
+    /// Anyone, alike.
+    Random,
+    /// Anyone, by weight.
+    WeightedRandom,
+    /// Whoever has the fewest calls of this process in flight, per weight.
+    LeastRequest {
+        /// Up to so many endpoints all are compared; of more, two at random.
+        scan_max: u32,
+    },
+    /// The same endpoint for the same key, on nginx's ketama ring.
+    RingHash {
+        /// Points per unit of weight; nginx has 160.
+        points: u32,
+    },
+    /// A user's own.
+    Custom {
+        /// Named in errors.
+        name: &'static str,
+        /// Called whenever the set changes.
+        build: Arc<BuildPicker>,
+    },
+}
+
+impl Policy {
+    /// Least request with the scan limit at which two random choices become cheaper.
+    pub const LEAST_REQUEST: Self = Self::LeastRequest { scan_max: 12 };
+    /// Ring hash as nginx has it.
+    pub const RING_HASH: Self = Self::RingHash { points: 160 };
+
+    /// Makes a policy of a user's picker.
+    pub fn custom<P: Picker + 'static>(
+        name: &'static str,
+        build: impl Fn(&Snapshot) -> P + Send + Sync + 'static,
+    ) -> Self {
+        Self::Custom { name, build: Arc::new(move |snapshot| Box::new(build(snapshot))) }
+    }
+
+    /// Names the algorithm, as errors and metrics do.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::SmoothWeighted => "smooth_weighted",
+            Self::Random => "random",
+            Self::WeightedRandom => "weighted_random",
+            Self::LeastRequest { .. } => "least_request",
+            Self::RingHash { .. } => "ring_hash",
+            Self::Custom { name, .. } => name,
+        }
+    }
+
+    /// Builds the picker for a snapshot. `seed` is this client's own: clients with different seeds
+    /// walk in different orders. Hash policies ignore it, since they must agree. `None` when the
+    /// registry leaves nobody to call.
+    #[must_use]
+    pub fn build(&self, snapshot: &Snapshot, seed: u64) -> Option<Box<dyn Picker>> {
+        fn boxed(picker: impl Picker + 'static) -> Box<dyn Picker> {
+            Box::new(picker)
+        }
+        if snapshot.eligible_len() == 0 {
+            return None;
+        }
+        match self {
+            Self::RoundRobin => Schedule::equal(snapshot, seed).map(boxed),
+            Self::SmoothWeighted => Schedule::weighted(snapshot, seed).map(boxed),
+            Self::Random => Some(boxed(Draw::Uniform)),
+            Self::WeightedRandom => Some(boxed(Draw::weighted(snapshot))),
+            Self::LeastRequest { scan_max } => Some(boxed(LeastRequest::new(snapshot, *scan_max))),
+            Self::RingHash { points } => RingHash::new(snapshot, *points).map(boxed),
+            Self::Custom { build, .. } => Some(build(snapshot)),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::LEAST_REQUEST
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeastRequest { scan_max } => write!(f, "least_request(scan_max {scan_max})"),
+            Self::RingHash { points } => write!(f, "ring_hash(points {points})"),
+            other => f.write_str(other.name()),
+        }
+    }
+}

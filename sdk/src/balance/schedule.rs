@@ -1,0 +1,182 @@
+//! Policies that walk a fixed list by turns: round robin and smooth weighted round robin.
+//!
+//! The list is laid out when the set changes: for round robin every eligible endpoint once, in an
+//! order that differs per client so that clients do not walk in lock-step; for smooth weighted one
+//! slot per share, spread as evenly as the shares allow. A pick is a turn and one load. Someone left
+//! out costs another turn, not the next slot: taking the next slot would give the neighbour of a dead
+//! endpoint twice its load.
+
+use super::hash;
+use super::modulo::Modulo;
+use super::picker::{Ask, Picker, Worker};
+use crate::catalog::Snapshot;
+
+/// Slots a weighted schedule may always have, and at the same time the inverse of its precision.
+const SLOTS_MIN: u64 = 4096;
+/// Slots for one endpoint and beyond which precision gives way to memory.
+const SLOTS_PER_ENDPOINT: u64 = 4;
+/// Most slots a schedule grows to so that a very light endpoint still gets one.
+const SLOTS_FOR_LIGHT: u64 = 65_536;
+/// Turns taken in search of an allowed endpoint before all are walked.
+const TURNS_MAX: u32 = 16;
+
+/// Walks a list of positions by turns.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    slots: Box<[u32]>,
+    modulo: Modulo,
+}
+
+impl Schedule {
+    /// Lays out plain round robin; `None` when nobody is eligible.
+    pub(super) fn equal(snapshot: &Snapshot, seed: u64) -> Option<Self> {
+        Self::walk(shuffled(snapshot, seed).map(|(position, _)| position).collect())
+    }
+
+    /// Lays out smooth weighted round robin; `None` when nobody is eligible.
+    pub(super) fn weighted(snapshot: &Snapshot, seed: u64) -> Option<Self> {
+        let (positions, weights): (Vec<u32>, Vec<u32>) = shuffled(snapshot, seed).unzip();
+        let order = interleave(&shares(&weights), seed as u32);
+        Self::walk(order.into_iter().map(|rank| positions[rank as usize]).collect())
+    }
+
+    fn walk(slots: Box<[u32]>) -> Option<Self> {
+        let len = u32::try_from(slots.len()).ok().filter(|len| *len > 0)?;
+        Some(Self { slots, modulo: Modulo::by(len) })
+    }
+}
+
+impl Picker for Schedule {
+    #[inline]
+    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let mut slot = 0;
+        for _ in 0..TURNS_MAX {
+            slot = self.modulo.of(worker.turn() as u32);
+            let position = *self.slots.get(slot as usize)? as usize;
+            if worker.allows(snapshot, ask, position) {
+                return Some(position);
+            }
+        }
+        let start = self.modulo.of(slot) % snapshot.eligible_len().max(1);
+        worker.first_allowed(snapshot, ask, start)
+    }
+}
+
+/// Returns position and weight of the eligible, in this client's own order. An endpoint's place hangs
+/// on its key alone, so that an update moves nobody who stayed.
+fn shuffled(snapshot: &Snapshot, seed: u64) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let mut order: Vec<(u64, u32, u32)> = snapshot
+        .eligible()
+        .map(|(position, member)| {
+            let place = hash::mix(seed ^ member.stats().key().number().wrapping_mul(hash::GOLDEN));
+            (place, position, member.endpoint().weight_effective())
+        })
+        .collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, position, weight)| (position, weight))
+}
+
+/// Gives each weight its number of slots, by largest remainder: off by less than one slot each.
+/// The schedule is the exact one (weights over their common divisor) where that is short enough.
+fn shares(weights: &[u32]) -> Vec<u32> {
+    let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+    let Some(lightest) = weights.iter().copied().filter(|weight| *weight > 0).min() else {
+        return vec![0; weights.len()];
+    };
+    let divisor = u64::from(weights.iter().copied().fold(0, gcd).max(1));
+    let usual = SLOTS_MIN.max(weights.len() as u64 * SLOTS_PER_ENDPOINT);
+    if total / divisor <= usual {
+        return weights.iter().map(|w| (u64::from(*w) / divisor) as u32).collect();
+    }
+    let for_light = total.div_ceil(u64::from(lightest)).min(SLOTS_FOR_LIGHT);
+    let slots = usual.max(for_light);
+    let mut shares = Vec::with_capacity(weights.len());
+    let mut claims = Vec::with_capacity(weights.len());
+    for (rank, weight) in weights.iter().enumerate() {
+        let exact = u128::from(slots) * u128::from(*weight);
+        let share = (exact / u128::from(total)) as u32;
+        let remainder = (exact % u128::from(total)) as u64;
+        shares.push(share);
+        // Those who would get nothing come before all remainders; the bound of one slot still holds.
+        claims.push((share != 0 || *weight == 0, std::cmp::Reverse(remainder), rank));
+    }
+    let left = slots - shares.iter().map(|share| u64::from(*share)).sum::<u64>();
+    claims.sort_unstable();
+    for (_, _, rank) in claims.into_iter().take(left as usize) {
+        shares[rank] += 1;
+    }
+    shares
+}
+
+/// Orders the slots. The j-th of k slots of one endpoint belongs at (j + phase) / k of the round; all
+/// are sorted by that. Phases step by the golden ratio, which keeps any number of them well apart, so
+/// that weights 5, 1, 1 do not put both light ones at the same place.
+fn interleave(shares: &[u32], seed: u32) -> Vec<u32> {
+    let mut slots = Vec::with_capacity(shares.iter().map(|share| *share as usize).sum());
+    for (rank, share) in (0u32..).zip(shares) {
+        let phase = u64::from(seed.wrapping_add(rank.wrapping_mul(0x9E37_79B9)));
+        for nth in 0..u64::from(*share) {
+            // Below 2^32 since nth < share: place in the upper half, rank in the lower.
+            let place = ((nth << 32) | phase) / u64::from(*share);
+            slots.push(place << 32 | u64::from(rank));
+        }
+    }
+    slots.sort_unstable();
+    slots.into_iter().map(|slot| slot as u32).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn small_weights_are_exact_and_well_mixed() {
+        assert_eq!(shares(&[5, 1, 1]), [5, 1, 1]);
+        assert_eq!(shares(&[100, 200, 300]), [1, 2, 3]);
+        let order = interleave(&[5, 1, 1], 0x8000_0000);
+        assert_eq!(order, [0, 1, 0, 0, 0, 2, 0]);
+    }
+
+    #[test]
+    fn a_very_light_endpoint_still_gets_a_slot() {
+        let shares = shares(&[65_535, 65_534, 1]);
+        assert!(shares[2] == 1 && shares[0] >= shares[1]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_is_exact_to_one_in_4096(weights in proptest::collection::vec(1u32..100_000, 1..60)) {
+            let shares = shares(&weights);
+            let slots: u64 = shares.iter().map(|share| u64::from(*share)).sum();
+            let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+            for (share, weight) in shares.iter().zip(&weights) {
+                let got = f64::from(*share) / slots as f64;
+                let due = f64::from(*weight) / total as f64;
+                prop_assert!((got - due).abs() <= 1.0 / 4096.0, "{got} for {due}");
+            }
+        }
+
+        #[test]
+        fn the_order_holds_every_share_and_spreads_it(
+            shares in proptest::collection::vec(1u32..50, 1..20), seed: u32,
+        ) {
+            let order = interleave(&shares, seed);
+            let slots = order.len() as f64;
+            for (rank, share) in shares.iter().enumerate() {
+                let at: Vec<usize> = (0..order.len()).filter(|i| order[*i] as usize == rank).collect();
+                prop_assert_eq!(at.len(), *share as usize);
+                // Between two turns of one, every other gets at most its due and one more.
+                let due = slots / f64::from(*share);
+                for pair in at.windows(2) {
+                    prop_assert!((pair[1] - pair[0]) as f64 <= due + shares.len() as f64);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A pick allocates nothing: counted by an allocator, for every policy, on every path.
+//!
+//! The counts are per thread, so tests running beside this one do not disturb it.
+
+use std::sync::Arc;
+
+use callboard::balance::{Ask, Balancer, Policy};
+use callboard::catalog::Snapshot;
+use callboard::endpoint::{Endpoint, Outcome};
+
+const POLICIES: [Policy; 7] = [
+    Policy::RoundRobin,
+    Policy::SmoothWeighted,
+    Policy::Random,
+    Policy::WeightedRandom,
+    Policy::LeastRequest { scan_max: 0 },
+    Policy::LeastRequest { scan_max: 1000 },
+    Policy::RING_HASH,
+];
+
+fn balancer(policy: Policy) -> Balancer {
+    let rows = (0..100).map(|n| Endpoint::new(&format!("web-{n}"), &format!("10.0.0.{n}"), 80).weighted(n % 7, 1));
+    Balancer::new(policy, Arc::new(Snapshot::empty("web").next(rows, 1)))
+}
+
+fn allocations(balancer: &Balancer, ask: &Ask<'_>) -> u64 {
+    // The first pick of a thread may set up what belongs to the thread.
+    drop(balancer.pick(ask));
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..1000 {
+            drop(std::hint::black_box(balancer.pick(ask)));
+        }
+    });
+    counted.count_total
+}
+
+#[test]
+fn a_pick_allocates_nothing() {
+    for policy in POLICIES {
+        let balancer = balancer(policy);
+        assert_eq!(allocations(&balancer, &Ask::any()), 0, "{balancer:?}");
+        assert_eq!(allocations(&balancer, &Ask::key(b"user:42")), 0, "{balancer:?}");
+    }
+}
+
+#[test]
+fn a_pick_around_tried_and_aside_endpoints_allocates_nothing() {
+    for policy in POLICIES {
+        let balancer = balancer(policy);
+        let snapshot = balancer.snapshot();
+        for member in snapshot.members().iter().take(50) {
+            member.stats().record(Outcome::ConnectFailed);
+        }
+        let tried: Vec<_> = snapshot.members().iter().skip(60).map(|m| m.stats().key()).collect();
+        assert_eq!(allocations(&balancer, &Ask::any().without(&tried)), 0, "{balancer:?}");
+    }
+}
+
+#[test]
+fn a_pick_in_vain_allocates_nothing() {
+    for policy in POLICIES {
+        let balancer = balancer(policy);
+        let snapshot = balancer.snapshot();
+        let tried: Vec<_> = snapshot.members().iter().map(|m| m.stats().key()).collect();
+        assert_eq!(allocations(&balancer, &Ask::any().without(&tried)), 0, "{balancer:?}");
+    }
+}
