@@ -1,0 +1,112 @@
+//! What a node knows about itself and its cluster, as one plain value. No engine type shows through.
+
+use std::collections::BTreeMap;
+
+use openraft::errors::Fatal;
+use openraft::{LogIdOptionExt, ServerState};
+
+use crate::types::Metrics;
+
+/// Another node, or this one: identity and the address it is reached at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// The identity, unique for ever: never reused with an empty disk.
+    pub id: u64,
+    /// Where the transport reaches it.
+    pub address: String,
+}
+
+/// What a node presently is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Takes entries but does not vote: being added, or removed.
+    #[default]
+    Learner,
+    /// Votes and takes entries.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Orders the log.
+    Leader,
+    /// Does nothing any more; see [`Status::fatal`].
+    Stopped,
+}
+
+/// A node's view at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// This node's identity.
+    pub node_id: u64,
+    /// What this node is.
+    pub role: Role,
+    /// The election period.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<Peer>,
+    /// Index of the last entry in the log, 0 when empty.
+    pub last_log: u64,
+    /// Index of the last entry known committed, 0 when none.
+    pub committed: u64,
+    /// Index of the last entry applied to the machine, 0 when none.
+    pub applied: u64,
+    /// Index the newest checkpoint reaches to, 0 when none.
+    pub checkpoint: u64,
+    /// Index of the last entry no longer in the log, 0 when it is whole.
+    pub purged: u64,
+    /// The members that vote.
+    pub voters: Vec<Peer>,
+    /// The members that only listen.
+    pub learners: Vec<Peer>,
+    /// On a leader: the last index each member is known to hold.
+    pub matched: BTreeMap<u64, u64>,
+    /// Whether this node leads and has applied the first entry of its own term: only then does its state
+    /// include every write acknowledged by any earlier leader, itself before a restart among them.
+    pub ready: bool,
+    /// Why the node stopped for good, if it did.
+    pub fatal: Option<String>,
+}
+
+impl Status {
+    /// Reads the engine's view.
+    pub(crate) fn read(metrics: &Metrics) -> Self {
+        let members = metrics.membership_config.membership();
+        let peer =
+            |id: u64| Peer { id, address: members.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default() };
+        let role = match metrics.state {
+            ServerState::Learner => Role::Learner,
+            ServerState::Follower => Role::Follower,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Leader => Role::Leader,
+            ServerState::Shutdown => Role::Stopped,
+        };
+        let stopped = metrics.running_state.as_ref().err();
+        let fatal = stopped.filter(|fatal| !matches!(fatal, Fatal::Stopped)).map(ToString::to_string);
+        // The applied entry carries the leader that proposed it. Entries apply in order, so the last one
+        // being of this leader's own term means its first one was applied too.
+        let own_term = metrics.last_applied.as_ref().is_some_and(|last| {
+            let proposer = last.committed_leader_id();
+            proposer.term == metrics.current_term && proposer.node_id == metrics.id
+        });
+        Self {
+            node_id: metrics.id,
+            role: if stopped.is_some() { Role::Stopped } else { role },
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(peer),
+            last_log: metrics.last_log_index.unwrap_or(0),
+            committed: metrics.local_committed.index().unwrap_or(0),
+            applied: metrics.last_applied.index().unwrap_or(0),
+            checkpoint: metrics.snapshot.index().unwrap_or(0),
+            purged: metrics.purged.index().unwrap_or(0),
+            voters: members.voter_ids().map(peer).collect(),
+            learners: members.learner_ids().map(peer).collect(),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(id, matched)| (*id, matched.index().unwrap_or(0)))
+                .collect(),
+            ready: stopped.is_none() && role == Role::Leader && own_term,
+            fatal,
+        }
+    }
+}
