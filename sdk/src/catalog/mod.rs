@@ -1,10 +1,15 @@
 //! The application's local copy of the registry, one immutable [`Snapshot`] per service.
 //!
-//! Holds what is known and what changed; does not fetch it (that is `watch`) and does not choose
-//! among endpoints (that is `balance`).
+//! Holds what is known and what changed, and the file it may be kept in; does not fetch it (that is
+//! `watch`) and does not choose among endpoints (that is `balance`). [`Catalog::fixed`] stands in
+//! for a registry in tests and where the endpoints are known beforehand.
 
 mod change;
+mod fixed;
 mod snapshot;
+mod store;
 
 pub use change::Change;
+pub use fixed::Catalog;
 pub use snapshot::{Member, Snapshot};
+pub use store::{LastGood, Store, StoreError};

@@ -1,0 +1,265 @@
+//! The settings of a client, and where they come from.
+//!
+//! A [`ClientBuilder`] holds them; [`ClientBuilder::from_env`] reads the environment first. Nothing
+//! below [`crate::Client`] sees this type: modules are given what they need.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use callboard_proto::NodeName;
+use callboard_proto::api::query::parse_bool;
+
+use crate::backoff::Backoff;
+use crate::endpoint::Ejection;
+use crate::error::Error;
+use crate::http::Address;
+
+/// The server that is asked when none is named.
+pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8500";
+
+/// Collects the settings of a client.
+#[derive(Clone)]
+pub struct ClientBuilder {
+    pub(crate) servers: Vec<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) datacenter: Option<String>,
+    pub(crate) node: Option<(String, String)>,
+    pub(crate) cache_dir: Option<PathBuf>,
+    pub(crate) stale_reads: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) backoff: Backoff,
+    pub(crate) audit_every: Duration,
+    pub(crate) watches_max: usize,
+    pub(crate) ejection: Ejection,
+    environment: Option<String>,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    // The token must not reach a log by way of a derived Debug.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("servers", &self.servers)
+            .field("datacenter", &self.datacenter)
+            .field("node", &self.node)
+            .field("cache_dir", &self.cache_dir)
+            .field("stale_reads", &self.stale_reads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            token: None,
+            datacenter: None,
+            node: None,
+            cache_dir: None,
+            stale_reads: true,
+            connect_timeout: Duration::from_secs(2),
+            request_timeout: Duration::from_secs(10),
+            wait: Duration::from_secs(60),
+            backoff: Backoff::default(),
+            audit_every: Duration::from_secs(30),
+            watches_max: 1024,
+            ejection: Ejection::default(),
+            environment: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Builds settings from the environment: `CALLBOARD_HTTP_ADDR`, then `CONSUL_HTTP_ADDR` (several
+    /// addresses are parted by commas), and likewise `…_HTTP_TOKEN` and `…_HTTP_SSL`, which must not be on.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    fn from_variables(read: impl Fn(&str) -> Option<String>) -> Self {
+        let either = |name: &str| {
+            let filled = |prefix: &str| read(&format!("{prefix}_{name}")).filter(|text| !text.is_empty());
+            filled("CALLBOARD").or_else(|| filled("CONSUL"))
+        };
+        let mut builder = Self::default();
+        if let Some(servers) = either("HTTP_ADDR") {
+            builder = builder.servers(servers.split(',').map(str::trim).filter(|text| !text.is_empty()));
+        }
+        if let Some(token) = either("HTTP_TOKEN") {
+            builder = builder.token(token);
+        }
+        if either("HTTP_SSL").as_deref().and_then(parse_bool) == Some(true) {
+            builder.environment = Some("TLS to the control node (…_HTTP_SSL) is not supported yet".into());
+        }
+        builder
+    }
+
+    /// Adds a server: `http://host:port` or `host:port`. The first is preferred; the others take over
+    /// while it does not answer.
+    #[must_use]
+    pub fn server(mut self, address: impl Into<String>) -> Self {
+        self.servers.push(address.into());
+        self
+    }
+
+    /// Adds several servers.
+    #[must_use]
+    pub fn servers(mut self, addresses: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.servers.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the ACL token that is sent with each request.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Sets the datacenter that is asked; the server's own when unset.
+    #[must_use]
+    pub fn datacenter(mut self, name: impl Into<String>) -> Self {
+        self.datacenter = Some(name.into());
+        self
+    }
+
+    /// Names the node that this process signs in on, with the address at which it is called. Sent as
+    /// `?node=&node-address=` on agent routes; a real Consul agent ignores both and uses its own node.
+    #[must_use]
+    pub fn node(mut self, name: impl Into<String>, address: impl Into<String>) -> Self {
+        self.node = Some((name.into(), address.into()));
+        self
+    }
+
+    /// Sets the folder in which the last good answer of each watched service is kept, for a start
+    /// while no server answers. Unset: nothing is kept on disk.
+    #[must_use]
+    pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cache_dir = Some(path.into());
+        self
+    }
+
+    /// Sets whether watches take an answer from any server instead of the leader. On by default: it
+    /// spares the leader and works while there is none.
+    #[must_use]
+    pub fn stale_reads(mut self, on: bool) -> Self {
+        self.stale_reads = on;
+        self
+    }
+
+    /// Sets the time for a connection to a server, 2 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.connect_timeout = time;
+        self
+    }
+
+    /// Sets the time for a request that does not wait on the server, 10 s by default.
+    #[must_use]
+    pub fn request_timeout(mut self, time: Duration) -> Self {
+        self.request_timeout = time;
+        self
+    }
+
+    /// Sets how long a watch asks the server to wait for news, 60 s by default, at most 10 minutes. It
+    /// is also how long a connection that died without a trace stays unnoticed.
+    #[must_use]
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.wait = time;
+        self
+    }
+
+    /// Sets the waits between tries after failures.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sets how often a registration compares its own row with what it should be, 30 s by default.
+    #[must_use]
+    pub fn audit_every(mut self, time: Duration) -> Self {
+        self.audit_every = time;
+        self
+    }
+
+    /// Sets how many services may be watched at once, 1024 by default.
+    #[must_use]
+    pub fn watches_max(mut self, max: usize) -> Self {
+        self.watches_max = max;
+        self
+    }
+
+    /// Sets when and for how long a failing endpoint is set aside.
+    #[must_use]
+    pub fn ejection(mut self, ejection: Ejection) -> Self {
+        self.ejection = ejection;
+        self
+    }
+
+    /// Checks the settings; returns the addresses of the servers.
+    pub(crate) fn check(&self) -> Result<Vec<Address>, Error> {
+        let config = |setting, reason: &str| Err(Error::Config { setting, reason: reason.to_owned() });
+        if let Some(reason) = &self.environment {
+            return config("environment", reason);
+        }
+        if let Some((name, _)) = &self.node {
+            NodeName::parse(name).map_err(|error| Error::Config { setting: "node", reason: error.to_string() })?;
+        }
+        let zero = [
+            ("connect_timeout", self.connect_timeout),
+            ("request_timeout", self.request_timeout),
+            ("wait", self.wait),
+            ("audit_every", self.audit_every),
+            ("backoff.base", self.backoff.base),
+        ];
+        if let Some((setting, _)) = zero.into_iter().find(|(_, time)| time.is_zero()) {
+            return config(setting, "must be more than 0");
+        }
+        if self.wait > callboard_proto::index::WAIT_MAX {
+            return config("wait", "must be at most 10m: servers wait no longer");
+        }
+        match self.servers.is_empty() {
+            true => Ok(vec![Address::parse(SERVER_DEFAULT)?]),
+            false => self.servers.iter().map(|text| Address::parse(text)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> ClientBuilder {
+        ClientBuilder::from_variables(|name| {
+            variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn our_variables_come_before_consuls() {
+        let builder =
+            from(&[("CALLBOARD_HTTP_ADDR", "a:1, b:2"), ("CONSUL_HTTP_ADDR", "c:3"), ("CONSUL_HTTP_TOKEN", "t")]);
+        assert_eq!(builder.servers, ["a:1", "b:2"]);
+        assert_eq!(builder.token.as_deref(), Some("t"));
+        assert_eq!(from(&[("CONSUL_HTTP_ADDR", "c:3")]).servers, ["c:3"]);
+        assert!(!format!("{builder:?}").contains("\"t\""), "the token is not shown");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let check = |builder: ClientBuilder, part: &str| {
+            let text = builder.check().unwrap_err().to_string();
+            assert!(text.contains(part), "{text}");
+        };
+        check(ClientBuilder::default().server("https://a:1"), "https");
+        check(ClientBuilder::default().server("unix:///x"), "unix");
+        check(ClientBuilder::default().server("a:x"), "port");
+        check(ClientBuilder::default().wait(Duration::from_secs(3600)), "wait");
+        check(ClientBuilder::default().node("", "x"), "node");
+        check(from(&[("CONSUL_HTTP_SSL", "true")]), "TLS");
+        assert_eq!(ClientBuilder::default().check().unwrap()[0].authority(), "127.0.0.1:8500");
+    }
+}

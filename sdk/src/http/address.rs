@@ -1,0 +1,86 @@
+//! Where a server listens, parsed once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::error::Error;
+
+/// Holds the host and port of something that can be dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    authority: Box<str>,
+    socket: Option<SocketAddr>,
+}
+
+impl Address {
+    /// Reads `http://host:port`, `host:port` or `host`; the port is 8500 when it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for other schemes (`https` is not supported yet) and malformed text.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let bad = |reason: String| Error::Config { setting: "server", reason };
+        let rest = match text.split_once("://") {
+            None => text,
+            Some(("http", rest)) => rest,
+            Some((scheme, _)) => {
+                return Err(bad(format!("scheme {scheme:?} of {text:?} is not supported; use http://host:port")));
+            }
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let parsed: http::uri::Authority =
+            rest.parse().map_err(|_| bad(format!("{text:?} is not http://host:port")))?;
+        if parsed.as_str().contains('@') || parsed.host().is_empty() {
+            return Err(bad(format!("{text:?} is not http://host:port")));
+        }
+        let port = match parsed.port_u16() {
+            Some(port) => port,
+            None if parsed.as_str() == parsed.host() => 8500,
+            None => return Err(bad(format!("the port of {text:?} is not a number up to 65535"))),
+        };
+        Ok(Self::new(parsed.host(), port))
+    }
+
+    /// Builds an address from a host, an IP literal or a name, and a port.
+    #[must_use]
+    pub fn new(host: &str, port: u16) -> Self {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let socket = bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        let authority = match socket {
+            Some(socket) => socket.to_string(),
+            None => format!("{bare}:{port}"),
+        };
+        Self { authority: authority.into(), socket }
+    }
+
+    /// Returns `host:port`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Returns the socket address when the host is an IP literal.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        self.socket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_people_write_them() {
+        for (text, authority) in [
+            ("http://127.0.0.1:8500", "127.0.0.1:8500"),
+            ("http://localhost:80/", "localhost:80"),
+            ("localhost", "localhost:8500"),
+            ("[::1]:1", "[::1]:1"),
+            ("http://[::1]", "[::1]:8500"),
+        ] {
+            assert_eq!(Address::parse(text).unwrap().authority(), authority, "{text}");
+        }
+        for text in ["", "http://", "https://a", "a:b", "a:99999", "u@a:1", "http://a/b"] {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+}

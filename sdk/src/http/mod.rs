@@ -1,0 +1,17 @@
+//! HTTP as a client: connections, the one pool of the project, and the transport to the control nodes.
+//!
+//! [`Pool`] and [`Payload`] also carry the data path (`tower`, and through it the sidecar);
+//! [`Transport`] is for control calls only: small bodies, several servers, failover.
+
+mod address;
+mod connect;
+mod payload;
+mod pool;
+mod transport;
+
+pub use address::Address;
+pub use connect::ConnectError;
+pub use payload::Payload;
+pub use pool::{Lease, Pool, PoolSettings, Protocol, Unsent};
+pub(crate) use transport::Repeat;
+pub use transport::{Answer, Transport, TransportSettings};

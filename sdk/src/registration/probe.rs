@@ -1,0 +1,115 @@
+//! Checks that the process runs on itself; what they find is folded into the beat.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_proto::CheckStatus;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::state::Shared;
+
+type Answer = (CheckStatus, String);
+type Run = dyn Fn() -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
+
+/// The time one run may take unless said otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest output that is sent, in bytes.
+const OUTPUT_MAX: usize = 4096;
+
+/// Describes a check that runs in this process.
+#[derive(Clone)]
+pub struct InProcessCheck {
+    name: String,
+    interval: Duration,
+    timeout: Duration,
+    run: Arc<Run>,
+}
+
+impl fmt::Debug for InProcessCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcessCheck")
+            .field("name", &self.name)
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
+    }
+}
+
+impl InProcessCheck {
+    /// Builds a check of an async function: `Ok` passes, `Err` is critical and its text the output.
+    pub fn new<R, E>(name: impl Into<String>, interval: Duration, run: impl Fn() -> R + Send + Sync + 'static) -> Self
+    where
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        Self::graded(name, interval, move || {
+            let run = run();
+            async move {
+                match run.await {
+                    Ok(()) => (CheckStatus::Passing, String::new()),
+                    Err(error) => (CheckStatus::Critical, error.to_string()),
+                }
+            }
+        })
+    }
+
+    /// Builds a check of an async function that says its status and output itself.
+    pub fn graded<R>(name: impl Into<String>, interval: Duration, run: impl Fn() -> R + Send + Sync + 'static) -> Self
+    where
+        R: Future<Output = (CheckStatus, String)> + Send + 'static,
+    {
+        Self {
+            name: name.into(),
+            interval: interval.max(Duration::from_millis(10)),
+            timeout: TIMEOUT,
+            run: Arc::new(move || Box::pin(run())),
+        }
+    }
+
+    /// Builds a check that passes while a TCP connection to `host:port` can be had.
+    pub fn tcp(address: impl Into<String>, interval: Duration) -> Self {
+        let address: Arc<str> = address.into().into();
+        Self::new(format!("tcp {address}"), interval, move || {
+            let address = Arc::clone(&address);
+            async move { tokio::net::TcpStream::connect(&*address).await.map(drop) }
+        })
+    }
+
+    /// Sets the time one run may take, 10 s by default; past it the check is critical.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = time;
+        self
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs until it is cancelled.
+    pub(super) async fn run(self, shared: &Shared, place: usize) {
+        loop {
+            // In a task of its own, so that a panic is a result and not the end.
+            let task = AbortOnDropHandle::new(tokio::spawn((self.run)()));
+            let (status, mut output) = match tokio::time::timeout(self.timeout, task).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => (CheckStatus::Critical, "the check panicked".to_owned()),
+                Err(_) => (CheckStatus::Critical, format!("no result within {:?}", self.timeout)),
+            };
+            clip(&mut output);
+            shared.set_probe(place, status, output);
+            tokio::time::sleep(self.interval).await;
+        }
+    }
+}
+
+fn clip(output: &mut String) {
+    let mut end = output.len().min(OUTPUT_MAX);
+    while !output.is_char_boundary(end) {
+        end -= 1;
+    }
+    output.truncate(end);
+}

@@ -1,0 +1,15 @@
+//! Calling a service over HTTP: pick, connection, response, and a retry where that is safe.
+//!
+//! [`HttpService`] is a `tower` service over an application's requests and the data path of the
+//! sidecar. It decides what may be tried again and where; who is picked is decided by `balance`, which
+//! connection is used by [`crate::http::Pool`].
+
+mod body;
+mod budget;
+mod error;
+mod service;
+
+pub use body::ResponseBody;
+pub use budget::RetryBudget;
+pub use error::{Attempt, CallError, Reason};
+pub use service::{HashKey, HttpService, HttpSettings};

@@ -1,0 +1,207 @@
+//! The subscriber's side of a watch: the newest snapshot, a wait for the next, and how much to trust it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::balance::{Balancer, Policy};
+use crate::catalog::Snapshot;
+use crate::error::Error;
+
+/// Says where the published snapshot came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing is known yet.
+    Nowhere,
+    /// The last-good file; no server has answered since the start.
+    File,
+    /// The registry.
+    Registry,
+    /// The program itself, by [`crate::catalog::Catalog::fixed`].
+    Fixed,
+}
+
+/// What the task writes and the handles read.
+pub(crate) struct Shared {
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) trust: Mutex<Trust>,
+    // Also the lock under which snapshots are published, so that a new balancer misses none.
+    balancers: Mutex<Vec<(String, Balancer)>>,
+}
+
+pub(crate) struct Trust {
+    origin: Origin,
+    confirmed: Option<Instant>,
+    // Only for a snapshot from a file: the age it had when it was read.
+    age_before: Duration,
+    error: Option<Arc<Error>>,
+}
+
+impl Shared {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        Self {
+            snapshot: watch::Sender::new(Arc::new(snapshot)),
+            trust: Mutex::new(Trust {
+                origin: Origin::Nowhere,
+                confirmed: None,
+                age_before: Duration::ZERO,
+                error: None,
+            }),
+            balancers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Publishes a snapshot to the balancers and the subscribers.
+    pub(crate) fn publish(&self, snapshot: Snapshot, origin: Origin) {
+        let snapshot = Arc::new(snapshot);
+        let balancers = self.balancers.lock();
+        for (_, balancer) in &*balancers {
+            balancer.publish(Arc::clone(&snapshot));
+        }
+        self.trust.lock().origin = origin;
+        self.snapshot.send_replace(snapshot);
+    }
+
+    /// Notes that what is published was confirmed just now.
+    pub(crate) fn confirm(&self, now: Instant) {
+        for (_, balancer) in &*self.balancers.lock() {
+            balancer.confirm();
+        }
+        let mut trust = self.trust.lock();
+        (trust.confirmed, trust.age_before, trust.error) = (Some(now), Duration::ZERO, None);
+        trust.origin = Origin::Registry;
+    }
+
+    /// Notes that what is published was saved at a time in the past.
+    pub(crate) fn confirmed_then(&self, saved: SystemTime, now: Instant) {
+        let mut trust = self.trust.lock();
+        trust.confirmed = Some(now);
+        trust.age_before = saved.elapsed().unwrap_or_default();
+    }
+
+    pub(crate) fn fail(&self, error: Error) {
+        self.trust.lock().error = Some(Arc::new(error));
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.trust.lock().origin
+    }
+
+    /// Returns the balancer of this policy, built on the first call.
+    pub(crate) fn balancer(&self, policy: Policy) -> Balancer {
+        // Policies carry their settings in their Debug form; a custom one is known by its name.
+        let key = format!("{policy:?}");
+        let mut balancers = self.balancers.lock();
+        if let Some((_, known)) = balancers.iter().find(|(given, _)| *given == key) {
+            return known.clone();
+        }
+        let balancer = Balancer::new(policy, Arc::clone(&self.snapshot.borrow()));
+        balancers.push((key, balancer.clone()));
+        balancer
+    }
+}
+
+/// Ends the task when the last handle goes.
+pub(crate) struct WatchHandle {
+    pub(crate) shared: Arc<Shared>,
+    // Cancelled when the client is shut down.
+    pub(crate) ended: CancellationToken,
+    pub(crate) _end: Option<DropGuard>,
+}
+
+/// Follows one service. Clones follow the same; when the last one is dropped, the watch ends.
+#[derive(Clone)]
+pub struct Watch {
+    handle: Arc<WatchHandle>,
+    receiver: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Watch {
+    pub(crate) fn new(handle: Arc<WatchHandle>) -> Self {
+        Self { receiver: handle.shared.snapshot.subscribe(), handle }
+    }
+
+    /// Returns the newest snapshot, which is empty with index 0 before anything is known.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.receiver.borrow())
+    }
+
+    /// Waits for a snapshot that this handle has not returned yet, and returns the newest. Those in
+    /// between are skipped: compare two by [`crate::catalog::Change::between`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the client was shut down.
+    pub async fn changed(&mut self) -> Result<Arc<Snapshot>, Error> {
+        match self.handle.ended.run_until_cancelled(self.receiver.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return Err(Error::Closed),
+        }
+        Ok(Arc::clone(&self.receiver.borrow_and_update()))
+    }
+
+    /// Waits until at least `min` endpoints may be called, and returns that snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] when the time is over; the watch goes on.
+    pub async fn ready(&mut self, min: usize, timeout: Duration) -> Result<Arc<Snapshot>, Error> {
+        let enough = |snapshot: &Arc<Snapshot>| snapshot.eligible_len() as usize >= min && snapshot.generation() > 0;
+        let waiting = async { self.receiver.wait_for(enough).await.map(|snapshot| Arc::clone(&snapshot)) };
+        let waiting = self.handle.ended.run_until_cancelled(waiting);
+        match tokio::time::timeout(timeout, waiting).await {
+            Ok(Some(Ok(snapshot))) => Ok(snapshot),
+            Ok(Some(Err(_)) | None) => Err(Error::Closed),
+            Err(_) => {
+                let snapshot = self.snapshot();
+                Err(Error::NotReady {
+                    service: snapshot.service().to_string(),
+                    known: snapshot.eligible_len() as usize,
+                    wanted: min,
+                    after: timeout,
+                })
+            }
+        }
+    }
+
+    /// Returns the time since the registry last confirmed the snapshot; none while nothing is known.
+    /// A snapshot from the last-good file has the age of the file.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let trust = self.handle.shared.trust.lock();
+        trust.confirmed.map(|then| then.elapsed() + trust.age_before)
+    }
+
+    /// Says where the snapshot came from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.handle.shared.origin()
+    }
+
+    /// Returns the error of the last question, if the last question failed. The snapshot stays.
+    #[must_use]
+    pub fn error(&self) -> Option<Arc<Error>> {
+        self.handle.shared.trust.lock().error.clone()
+    }
+
+    /// Returns the balancer of a policy over this service; the same one for the same policy. It is fed for as
+    /// long as a handle of the watch, or the client that gave it out, lives.
+    #[must_use]
+    pub fn balancer(&self, policy: Policy) -> Balancer {
+        self.handle.shared.balancer(policy)
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let snapshot = self.receiver.borrow();
+        f.debug_struct("Watch")
+            .field("service", snapshot.service())
+            .field("index", &snapshot.index())
+            .field("known", &snapshot.members().len())
+            .finish_non_exhaustive()
+    }
+}

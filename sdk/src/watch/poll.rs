@@ -1,0 +1,202 @@
+//! The task that asks, waits and publishes for one service.
+//!
+//! Decides nothing about what an answer means (that is `cursor`); it owns the timing: socket timeouts
+//! beyond the server's wait, waits after failures, the bound on questions per second, and when the
+//! last-good file stands in for servers that do not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard_proto::ServiceName;
+use callboard_proto::api::meta::ReadMeta;
+use callboard_proto::api::query::{ReadOptions, escape};
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::cursor::{Cursor, CursorSettings, Reply, Step};
+use super::handle::{Origin, Shared};
+use super::pace::Pace;
+use super::rows::endpoints;
+use crate::catalog::{Change, LastGood, Store};
+use crate::client::Api;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, chain};
+use crate::http::Repeat;
+
+/// How long the first question may go unanswered before the last-good file is used.
+const FILE_AFTER: Duration = Duration::from_millis(25);
+/// The questions a watch may ask: a burst, then so many a second.
+const BURST: u32 = 10;
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// What the task needs.
+pub(crate) struct Poll {
+    pub(crate) service: ServiceName,
+    pub(crate) api: Arc<Api>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: CursorSettings,
+    pub(crate) store: Option<Store>,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// Runs until the token is cancelled.
+pub(crate) async fn run(poll: Poll, end: CancellationToken) {
+    end.run_until_cancelled(poll.follow()).await;
+}
+
+impl Poll {
+    async fn follow(mut self) {
+        let mut cursor = Cursor::new(self.settings);
+        let mut pace = Pace::new(PERIOD, BURST, Instant::now());
+        let mut last_good = self.last_good().await;
+        let writer = self.store.take().map(|store| store.start(&self.tracker));
+        loop {
+            tokio::time::sleep_until(pace.take(Instant::now())).await;
+            let asked = self.ask(&cursor);
+            let answer = match last_good.take() {
+                None => asked.await,
+                Some(file) => self.ask_with_file(asked, file).await,
+            };
+            let holding = !self.shared.snapshot.borrow().members().is_empty();
+            let reply = match &answer {
+                Ok(good) => Reply::Rows { meta: good.meta, empty: good.rows.is_empty() },
+                Err(error) => refusal(error),
+            };
+            let before = cursor.failures();
+            match (cursor.reply(reply, holding, fastrand::u32(..)), answer) {
+                (Step::Publish, Ok(good)) => {
+                    if let Some(writer) = &writer {
+                        writer.write(LastGood::now(good.meta.index, good.body));
+                    }
+                    self.publish(good.rows, good.meta.index.0, Origin::Registry);
+                    self.shared.confirm(Instant::now());
+                }
+                (Step::Unchanged, _) => self.shared.confirm(Instant::now()),
+                (Step::Confirm, _) => {
+                    warn!(service = %self.service, seen = cursor.seen().0, "index went backwards; asking the leader");
+                }
+                (Step::Retry(after), answer) => {
+                    self.failed(answer.err(), before, after);
+                    tokio::time::sleep(after).await;
+                }
+                // Only rows are published.
+                (Step::Publish, Err(_)) => {}
+            }
+        }
+    }
+
+    /// Logs the first failure of a row loudly, the others quietly.
+    fn failed(&self, error: Option<Error>, failures_before: u32, after: Duration) {
+        let error = error.unwrap_or_else(|| Error::Answer {
+            doing: format!("watching {}", self.service),
+            source: "an empty answer from a server that knows no leader".into(),
+        });
+        let text = chain(&error);
+        match failures_before {
+            0 => {
+                warn!(service = %self.service, error = text, retry_ms = after.as_millis() as u64, "watch failed; the last good snapshot stays")
+            }
+            _ => {
+                debug!(service = %self.service, error = text, retry_ms = after.as_millis() as u64, "watch failed again")
+            }
+        }
+        self.shared.fail(error);
+    }
+
+    fn publish(&self, rows: Vec<Endpoint>, index: u64, origin: Origin) {
+        let old = Arc::clone(&self.shared.snapshot.borrow());
+        let new = old.next(rows, index);
+        let change = Change::between(&old, &new);
+        // The index may move without a change that can be seen here; nobody needs to be woken for that.
+        if old.index() != 0 && change.is_empty() && self.shared.origin() == origin {
+            return;
+        }
+        debug!(
+            service = %self.service, index, added = change.added.len(), removed = change.removed.len(),
+            updated = change.updated.len(), known = new.members().len(), "catalog changed"
+        );
+        self.shared.publish(new, origin);
+    }
+
+    async fn ask(&self, cursor: &Cursor) -> Result<Good, Error> {
+        let question = cursor.question();
+        let options = ReadOptions {
+            index: question.index,
+            wait: question.wait,
+            consistency: question.consistency,
+            ..ReadOptions::default()
+        };
+        let target = self.api.target(&format!("/v1/health/service/{}", escape(self.service.as_str())), &options);
+        // The server may wait a sixteenth longer than it was asked to; what comes on top is for a slow network.
+        let wait = question.wait.unwrap_or_default();
+        let timeout = wait + wait / 16 + self.api.request_timeout;
+        let doing = || format!("watching {}", self.service);
+        let answer = self.api.transport.send(&Method::GET, &target, &Bytes::new(), Repeat::Safe, timeout).await?;
+        let answer = answer.success(&doing())?;
+        let meta = ReadMeta::from_headers(|name| answer.header(name))
+            .map_err(|error| Error::Answer { doing: doing(), source: error.into() })?;
+        let rows = endpoints(&answer.body).map_err(|error| Error::Answer { doing: doing(), source: error.into() })?;
+        Ok(Good { meta, rows, body: answer.body })
+    }
+
+    /// Waits for the answer, but publishes the last-good file when it is late or fails.
+    async fn ask_with_file(
+        &self,
+        asked: impl Future<Output = Result<Good, Error>>,
+        file: LastGood,
+    ) -> Result<Good, Error> {
+        tokio::pin!(asked);
+        match tokio::time::timeout(FILE_AFTER, &mut asked).await {
+            Ok(Ok(good)) => Ok(good),
+            Ok(Err(error)) => {
+                self.publish_file(file);
+                Err(error)
+            }
+            Err(_) => {
+                self.publish_file(file);
+                asked.await
+            }
+        }
+    }
+
+    fn publish_file(&self, file: LastGood) {
+        let Ok(rows) = endpoints(&file.body) else {
+            warn!(service = %self.service, "last-good file holds no rows");
+            return;
+        };
+        let age = file.saved().elapsed().unwrap_or_default();
+        info!(service = %self.service, known = rows.len(), age_s = age.as_secs(), "no server answers; starting from the last-good file");
+        self.shared.confirmed_then(file.saved(), Instant::now());
+        self.publish(rows, file.index.0, Origin::File);
+    }
+
+    async fn last_good(&self) -> Option<LastGood> {
+        let store = self.store.clone()?;
+        let loaded = tokio::task::spawn_blocking(move || store.load()).await.ok()?;
+        match loaded {
+            Ok(file) => file,
+            Err(error) => {
+                warn!(service = %self.service, error = chain(&error), "last-good file cannot be used");
+                None
+            }
+        }
+    }
+}
+
+struct Good {
+    meta: ReadMeta,
+    rows: Vec<Endpoint>,
+    body: Bytes,
+}
+
+/// Tells a wrong question from a server in trouble.
+fn refusal(error: &Error) -> Reply {
+    match error.status() {
+        Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Reply::Refused,
+        _ => Reply::Failed,
+    }
+}
