@@ -1,0 +1,114 @@
+//! Installs what the interoperation suite needs: Debian packages for the machine, Python and npm packages into
+//! `.cache` of the checkout. Each is looked for first; what is there is not touched.
+//! In continuous integration a thing that cannot be had is a failure; elsewhere the suite passes over its part.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use callboard_tests::binaries::workspace;
+use callboard_tests::needs;
+
+use crate::steps::{Outcome, run};
+
+/// Programs and the Debian packages that hold them.
+const DEBIAN: [(&str, &str); 5] = [
+    ("redis-server", "redis-server"),
+    ("prometheus", "prometheus"),
+    ("dig", "bind9-dnsutils"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
+
+/// Python packages that need an environment of their own: both clients call their module `consul`.
+const PYTHON: [&str; 2] = ["python-consul", "py-consul"];
+
+/// Installs what is missing.
+pub(crate) fn everything() -> Outcome {
+    let mut problems = Vec::new();
+    for result in [debian(), python(), npm()] {
+        if let Err(problem) = result {
+            problems.push(problem);
+        }
+    }
+    match (problems.is_empty(), needs::strict()) {
+        (true, _) => Outcome::Passed,
+        (false, true) => Outcome::Failed(problems.join("\n")),
+        (false, false) => Outcome::Skipped(problems.join("; ")),
+    }
+}
+
+fn debian() -> Result<(), String> {
+    let missing: Vec<&str> =
+        DEBIAN.iter().filter(|(program, _)| !in_path(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !needs::is_root() || !in_path("apt-get") {
+        return Err(format!("these Debian packages are missing and only root can install them: {}", missing.join(" ")));
+    }
+    // The suites start their own Redis and Prometheus on loopback; the packages' services are not wanted.
+    command("apt-get", &["update", "-q"])?;
+    let mut install = Command::new("apt-get");
+    install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(missing);
+    done(install)
+}
+
+fn python() -> Result<(), String> {
+    for package in PYTHON {
+        let folder = cache(&format!("venv-{package}"))?;
+        // Written last, so that a half-made environment is made again.
+        let complete = folder.join("complete");
+        if complete.is_file() {
+            continue;
+        }
+        let python = if in_path("python3") { "python3" } else { return Err("python3 is missing".to_owned()) };
+        command(python, &["-m", "venv", &folder.to_string_lossy()])?;
+        let pip = folder.join("bin/pip");
+        command(&pip.to_string_lossy(), &["install", "--quiet", package, "redis"])?;
+        std::fs::write(&complete, b"").map_err(|error| format!("writing {}: {error}", complete.display()))?;
+    }
+    Ok(())
+}
+
+fn npm() -> Result<(), String> {
+    let folder = cache("npm")?;
+    if folder.join("node_modules/consul/package.json").is_file() {
+        return Ok(());
+    }
+    if !in_path("npm") {
+        return Err("npm is missing".to_owned());
+    }
+    command(
+        "npm",
+        &["install", "--silent", "--no-audit", "--no-fund", "--prefix", &folder.to_string_lossy(), "consul@2"],
+    )
+}
+
+/// A folder in the checkout's cache, made if it is missing.
+fn cache(name: &str) -> Result<PathBuf, String> {
+    let folder = workspace().join(".cache").join(name);
+    std::fs::create_dir_all(&folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
+}
+
+fn command(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    done(command)
+}
+
+fn done(command: Command) -> Result<(), String> {
+    match run(command) {
+        Outcome::Passed => Ok(()),
+        Outcome::Failed(output) => Err(output),
+        Outcome::Skipped(why) => Err(why),
+    }
+}
