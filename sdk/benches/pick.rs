@@ -1,7 +1,8 @@
 //! What a pick costs, per policy and size: `cargo bench -p callboard --bench pick`.
 //!
 //! "pick" is the whole choice: the published snapshot, the policy, the hash of a key (16 bytes) where
-//! the policy wants one. "+guard" also counts the call in flight, holds the endpoint and lets go.
+//! the policy wants one. "local" is the same by a worker's own handle. "+guard" is "pick" and also counts the call
+//! in flight, holds the endpoint, records a success and lets go.
 //! Rounds of all policies are interleaved and the median round is printed, so that a neighbour on the
 //! machine disturbs all alike. "build" is the first picker; "update" is one changed row: snapshot,
 //! picker and publication. Arguments that are numbers replace the sizes 10, 1000 and 100000.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use callboard::balance::{Ask, Balancer, Policy};
+use callboard::balance::{Ask, Balancer, Local, Policy};
 use callboard::catalog::Snapshot;
 use callboard::endpoint::{Endpoint, Outcome};
 
@@ -23,21 +24,26 @@ const PICKS: u64 = 100_000;
 struct Case {
     name: &'static str,
     balancer: Balancer,
+    local: Local,
     keyed: bool,
     build_ms: f64,
     update_ms: f64,
     allocations: u64,
     picks: Vec<f64>,
+    locals: Vec<f64>,
     guards: Vec<f64>,
 }
 
 fn main() {
     let sizes: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![10, 1000, 100_000] } else { sizes };
-    println!("floor: one fetch_add {:.1} ns", floor());
+    let mut floors: Vec<f64> = (0..ROUNDS).map(|_| floor()).collect();
+    println!("floor: one fetch_add {:.1} ns", median(&mut floors));
+    let mut hashes: Vec<f64> = (0..ROUNDS).map(|_| hashes()).collect();
+    println!("floor: XXH3 of a 16-byte key {:.1} ns", median(&mut hashes));
     println!(
-        "{:<16} {:>8} {:>9} {:>9} {:>7} {:>11} {:>11}",
-        "policy", "n", "pick ns", "+guard ns", "allocs", "build ms", "update ms"
+        "{:<16} {:>8} {:>9} {:>9} {:>9} {:>7} {:>11} {:>11}",
+        "policy", "n", "local ns", "pick ns", "+guard ns", "allocs", "build ms", "update ms"
     );
     for size in sizes {
         let mut cases = cases(size);
@@ -48,9 +54,10 @@ fn main() {
         }
         for mut case in cases {
             println!(
-                "{:<16} {:>8} {:>9.1} {:>9.1} {:>7} {:>11.3} {:>11.3}",
+                "{:<16} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>7} {:>11.3} {:>11.3}",
                 case.name,
                 size,
+                median(&mut case.locals),
                 median(&mut case.picks),
                 median(&mut case.guards),
                 case.allocations,
@@ -98,12 +105,14 @@ fn cases(size: usize) -> Vec<Case> {
             let counted = allocation_counter::measure(|| pick(&balancer, keyed, 1000));
             Case {
                 name,
+                local: balancer.local(),
                 balancer,
                 keyed,
                 build_ms,
                 update_ms,
                 allocations: counted.count_total / 1000,
                 picks: Vec::new(),
+                locals: Vec::new(),
                 guards: Vec::new(),
             }
         })
@@ -115,6 +124,13 @@ impl Case {
         let began = Instant::now();
         pick(&self.balancer, self.keyed, PICKS);
         self.picks.push(nanos(began));
+        let began = Instant::now();
+        for number in 0..PICKS {
+            let ask = ask(self.keyed, number);
+            let chosen = self.local.choose(&ask, |m| std::ptr::from_ref(m) as usize);
+            let _ = black_box(chosen);
+        }
+        self.locals.push(nanos(began));
         let began = Instant::now();
         for number in 0..PICKS {
             let ask = ask(self.keyed, number);
@@ -147,6 +163,14 @@ fn floor() -> f64 {
     let began = Instant::now();
     for _ in 0..PICKS {
         black_box(&counter).fetch_add(1, Relaxed);
+    }
+    nanos(began)
+}
+
+fn hashes() -> f64 {
+    let began = Instant::now();
+    for number in 0..PICKS {
+        black_box(ask(true, number));
     }
     nanos(began)
 }

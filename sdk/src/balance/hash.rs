@@ -5,7 +5,7 @@
 //! - The ketama ring is a ring of 32 bits; an ask meets it with the *low* 32 bits of its hash. Whoever
 //!   must agree with nginx's `hash … consistent` asks with [`crc32`] of the key instead of XXH3.
 //! - CRC-32 is the one of IEEE 802.3: reflected, polynomial 0xEDB88320, all ones before and after.
-//! - [`mix`] is the finaliser of SplitMix64 (Steele, Lea, Flood 2014, constants of Stafford's Mix13).
+//! - Bits are mixed by the finaliser of SplitMix64 (Steele, Lea, Flood 2014, constants of Stafford's Mix13).
 //!
 //! The tests below and in `ring_hash` hold golden vectors; a change here breaks every cache that clients share.
 

@@ -13,6 +13,11 @@ use crate::catalog::Snapshot;
 /// Draws taken in search of two allowed endpoints before all are walked.
 const DRAWS_MAX: u32 = 8;
 
+/// Random bits that break ties in a scan, below the cost.
+const TIE_BITS: u32 = 16;
+/// The largest cost that leaves room for them, and for a candidate to be below the start value.
+const COST_MAX: u64 = (u64::MAX >> TIE_BITS) - 1;
+
 /// Chooses by calls in flight.
 #[derive(Debug)]
 pub(super) struct LeastRequest {
@@ -51,19 +56,22 @@ impl LeastRequest {
 
     fn scan(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut tie = worker.random();
-        let mut best: Option<(u64, u64, usize)> = None;
+        let mut best = None;
+        let mut least = u64::MAX;
         for nth in 0..snapshot.eligible_len() {
             let position = snapshot.eligible_at(nth);
             if !worker.allows(snapshot, ask, position) {
                 continue;
             }
-            tie = tie.wrapping_mul(hash::GOLDEN).rotate_left(23);
-            let candidate = (self.cost(snapshot, position), tie, position);
-            if best.is_none_or(|best| candidate < best) {
-                best = Some(candidate);
+            tie = tie.wrapping_mul(hash::GOLDEN).wrapping_add(1);
+            // Cost above, random bits below: one comparison orders by cost and breaks ties.
+            let cost = self.cost(snapshot, position).min(COST_MAX);
+            let candidate = cost << TIE_BITS | tie >> (64 - TIE_BITS);
+            if candidate < least {
+                (least, best) = (candidate, Some(position));
             }
         }
-        best.map(|(_, _, position)| position)
+        best
     }
 }
 

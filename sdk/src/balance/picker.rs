@@ -85,6 +85,8 @@ pub(crate) enum Gate {
 #[derive(Debug)]
 pub struct Worker<'a> {
     turns: &'a AtomicU64,
+    /// Nobody else advances the counter at the same time.
+    alone: bool,
     gate: Gate,
 }
 
@@ -92,12 +94,17 @@ impl<'a> Worker<'a> {
     /// Builds the state for one pick. `turns` is any counter; begin it at a random place.
     #[must_use]
     pub fn new(turns: &'a AtomicU64, snapshot: &Snapshot, ask: &Ask<'_>) -> Self {
+        Self::of(turns, false, snapshot, ask)
+    }
+
+    #[inline]
+    pub(super) fn of(turns: &'a AtomicU64, alone: bool, snapshot: &Snapshot, ask: &Ask<'_>) -> Self {
         let gate = if ask.tried.is_empty() && !snapshot.aside().any() {
             Gate::Open
         } else {
             Gate::Guarded { now: snapshot.aside().clock().coarse() }
         };
-        Self { turns, gate }
+        Self { turns, alone, gate }
     }
 
     /// Says whether endpoints have to be asked about one by one in this pick.
@@ -114,7 +121,12 @@ impl<'a> Worker<'a> {
     /// Takes a turn: a number one above the last one taken on this counter.
     #[inline]
     pub fn turn(&mut self) -> u64 {
-        self.turns.fetch_add(1, Relaxed)
+        if !self.alone {
+            return self.turns.fetch_add(1, Relaxed);
+        }
+        let turn = self.turns.load(Relaxed);
+        self.turns.store(turn.wrapping_add(1), Relaxed);
+        turn
     }
 
     /// Takes 64 random bits, good for balancing and for nothing else: SplitMix64 over the turns.

@@ -15,8 +15,10 @@ use crate::catalog::Snapshot;
 
 /// Points on a ring at most: 512 MiB of them. Beyond, every endpoint's points shrink alike.
 const POINTS_MAX: u64 = 1 << 26;
-/// Points per bucket of the index, roughly: a scan of half a cache line.
+/// Points per bucket of the index at most; measured against 1, 2, 12 and 32.
 const POINTS_PER_BUCKET: usize = 4;
+/// Points compared at once; measured against 8.
+const WINDOW: usize = 4;
 /// Points looked at beyond the key's own, in search of an endpoint that is not left out.
 const WALK_MAX: usize = 512;
 
@@ -80,6 +82,14 @@ impl RingHash {
     fn place(&self, hash: u32) -> usize {
         let mut at = self.index[(hash >> self.shift) as usize] as usize;
         let least = u64::from(hash) << 32;
+        // Counting in a window costs no guess; asking one point after the other costs a wrong one a pick.
+        while let Some(window) = self.points.get(at..at + WINDOW) {
+            let below = window.iter().filter(|point| **point < least).count();
+            at += below;
+            if below < WINDOW {
+                return at;
+            }
+        }
         while self.points.get(at).is_some_and(|point| *point < least) {
             at += 1;
         }

@@ -292,6 +292,33 @@ fn an_older_snapshot_is_not_taken() {
 }
 
 #[test]
+fn every_thread_walks_whole_rounds() {
+    let (_clock, snapshot) = snapshot(rows(7));
+    let balancer = Balancer::new(Policy::RoundRobin, Arc::clone(&snapshot));
+    // No counter loses a turn to another thread, so whole rounds in each thread are whole rounds in all.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..7_000).for_each(|_| drop(balancer.pick(&Ask::any()))));
+        }
+    });
+    let calls = |m: &Arc<Member>| m.stats().calls();
+    assert!(snapshot.members().iter().all(|m| calls(m) == 4_000));
+}
+
+#[test]
+fn a_local_handle_picks_alike_and_sees_the_newest() {
+    let (_clock, first) = snapshot(rows(3));
+    let balancer = Balancer::new(Policy::RoundRobin, Arc::clone(&first));
+    let mut local = balancer.local();
+    let seen: BTreeSet<_> = (0..3).map(|_| local.pick(&Ask::any()).unwrap().key()).collect();
+    assert_eq!(seen.len(), 3);
+    balancer.publish(Arc::new(first.next([row(9)], 2)));
+    assert_eq!(local.pick(&Ask::any()).unwrap().endpoint().id(), "web-009");
+    balancer.publish(Arc::new(balancer.snapshot().next([], 3)));
+    assert_eq!(local.pick(&Ask::any()).unwrap_err().index, 3);
+}
+
+#[test]
 fn a_user_brings_a_picker() {
     struct Last;
     impl Picker for Last {
