@@ -1,1 +1,27 @@
-//! (skeleton)
+//! The control node: it holds the registry and speaks Consul's HTTP API and DNS.
+//!
+//! The way through the house, from the outside in:
+//!
+//! - [`cli`] reads the command line, [`config`] the settings, [`server`] builds everything once;
+//! - [`http`] and `dns` answer clients, [`console`] serves the page; they read through one handle,
+//! - [`cluster`]: propose, query, wait; it turns committed batches into
+//! - [`registry`]: the pure, deterministic state, whose changes wake readers through
+//! - [`watch`]: the hub; and [`check`] keeps the checks of the node alive.
+//!
+//! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
+//! imports only the words of `callboard-proto`.
+
+pub mod check;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod console;
+pub mod error;
+pub mod http;
+pub mod identity;
+pub mod registry;
+pub mod server;
+pub mod telemetry;
+pub mod watch;
+
+pub use error::Error;

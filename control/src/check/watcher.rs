@@ -1,0 +1,250 @@
+//! Follows the registry, and starts and stops what its checks need.
+//!
+//! One task per node: it sees each change of a check once (by comparing two states that share most of
+//! their memory), keeps a runner for every check that is run, restarts deadlines, follows aliases, writes
+//! held-back outputs, and reaps instances that stayed critical for too long.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use callboard::check::alias::{self, Aliased};
+use callboard::check::schedule::Reap;
+use callboard::check::{Context, Runner, Verdict, ttl};
+use callboard_proto::definition::Probe;
+use callboard_proto::{Check, CheckDefinition, CheckStatus, InstanceId, NodeName};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{info, warn};
+
+use super::{Checks, Key, key_of};
+use crate::cluster::Error;
+use crate::registry::{CheckChange, Command, Missing, Prune, Refusal, Registry, Topic};
+
+/// How many verdicts may wait to be written. One that finds no place is dropped: the next run of its check
+/// says the same again.
+const VERDICTS_MAX: usize = 4096;
+
+/// Keeps the checks of a cluster alive until told to stop.
+pub async fn watch(checks: Checks, stop: CancellationToken) {
+    let (verdicts, found) = mpsc::channel(VERDICTS_MAX);
+    tokio::spawn(write_verdicts(checks.clone(), found));
+    let cluster = checks.shared.cluster.clone();
+    let mut watcher = Watcher {
+        checks,
+        seen: Arc::default(),
+        runners: HashMap::new(),
+        reaps: HashMap::new(),
+        aliases: 0,
+        context: Context::new(),
+        verdicts,
+    };
+    let mut subscription = cluster.hub().subscribe(&[Topic::Checks]);
+    let mut reaping = tokio::time::interval(watcher.checks.shared.settings.reap_interval);
+    watcher.follow(&stop).await;
+    loop {
+        let next = watcher.next_due();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = subscription.changed() => watcher.follow(&stop).await,
+            () = watcher.checks.shared.sooner.notified() => {}
+            () = sleep_until(next) => watcher.settle().await,
+            _ = reaping.tick() => watcher.reap().await,
+        }
+    }
+}
+
+async fn sleep_until(next: Option<Instant>) {
+    match next {
+        Some(next) => tokio::time::sleep_until(next.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Watcher {
+    checks: Checks,
+    /// The state whose checks are being kept alive.
+    seen: Arc<Registry>,
+    /// Dropping a guard ends the runner.
+    runners: HashMap<Key, DropGuard>,
+    reaps: HashMap<Key, Reap>,
+    /// How many checks follow others.
+    aliases: usize,
+    context: Context,
+    verdicts: mpsc::Sender<(Key, Verdict)>,
+}
+
+impl Watcher {
+    /// Catches up with the registry.
+    async fn follow(&mut self, stop: &CancellationToken) {
+        let now = self.checks.shared.cluster.registry();
+        let seen = std::mem::replace(&mut self.seen, now.clone());
+        for change in now.checks_since(&seen) {
+            match change {
+                CheckChange::Added(check) => self.begin(check, stop),
+                CheckChange::Updated { before, after } => {
+                    if before.definition != after.definition {
+                        self.end(before);
+                        self.begin(after, stop);
+                    } else if let Some(reap) = self.reaps.get_mut(&key_of(after)) {
+                        reap.note(after.status, Instant::now());
+                    }
+                }
+                CheckChange::Removed(check) => self.end(check),
+            }
+        }
+        if self.aliases > 0 {
+            self.follow_aliases().await;
+        }
+    }
+
+    fn begin(&mut self, check: &Check, stop: &CancellationToken) {
+        let Some(definition) = check.definition.as_deref() else { return };
+        let key = key_of(check);
+        if let Some(after) = definition.reap_after.filter(|_| !check.instance.is_none()) {
+            self.reaps.insert(key.clone(), Reap::new(after, check.status, Instant::now()));
+        }
+        match &definition.probe {
+            Probe::Ttl { .. } => self.checks.start_deadline(check),
+            Probe::Alias { .. } => self.aliases += 1,
+            Probe::Script { .. } if !self.checks.scripts_enabled() => {
+                warn!(node = %check.node, check = %check.id, "script checks are disabled; the check stays as it is");
+            }
+            _ => self.run(key, check, definition.clone(), stop),
+        }
+    }
+
+    fn run(&mut self, key: Key, check: &Check, definition: CheckDefinition, stop: &CancellationToken) {
+        let mut runner = match Runner::new(definition, self.context.clone(), check.status) {
+            Ok(runner) => runner.with_output(check.output.clone()),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "a check cannot be run");
+                return;
+            }
+        };
+        let registry = self.checks.shared.cluster.registry();
+        if let Some(instance) = registry.instance(&check.node, check.instance.as_str()).filter(|instance| instance.port > 0) {
+            runner = runner.with_port(instance.port);
+        }
+        let end = stop.child_token();
+        let (verdicts, place) = (self.verdicts.clone(), key.clone());
+        let sink = move |verdict| {
+            if verdicts.try_send((place.clone(), verdict)).is_err() {
+                warn!(node = %place.0, check = %place.1, bound = VERDICTS_MAX, "a verdict was dropped: too many wait");
+            }
+        };
+        tokio::spawn(runner.run(sink, end.clone()));
+        self.runners.insert(key, end.drop_guard());
+    }
+
+    fn end(&mut self, check: &Check) {
+        let key = key_of(check);
+        if matches!(check.definition.as_deref().map(|definition| &definition.probe), Some(Probe::Alias { .. })) {
+            self.aliases -= 1;
+        }
+        self.runners.remove(&key);
+        self.reaps.remove(&key);
+        let mut state = self.checks.shared.state.lock();
+        state.deadlines.remove(&key);
+        state.outputs.remove(&key);
+        state.qualities.remove(&key);
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let state = self.checks.shared.state.lock();
+        [state.deadlines.next(), state.outputs.next()].into_iter().flatten().min()
+    }
+
+    /// Writes what is due: silence that lasted too long, and outputs that were held back.
+    async fn settle(&mut self) {
+        let now = Instant::now();
+        let leads = self.checks.shared.cluster.is_leader();
+        let (late, outputs) = {
+            let mut state = self.checks.shared.state.lock();
+            (state.deadlines.due(now), state.outputs.due(now))
+        };
+        let registry = self.checks.shared.cluster.registry();
+        let status_of = |key: &Key| registry.check(&key.0, key.1.as_str()).map(|check| (check.status, check.output.clone()));
+        let late = late.into_iter().filter(|_| leads).filter_map(|key| {
+            let (status, last) = status_of(&key)?;
+            let last = outputs.iter().find(|(other, _)| *other == key).map_or(last, |(_, output)| output.clone());
+            (status != CheckStatus::Critical).then(|| (key, CheckStatus::Critical, ttl::expired(&last).into()))
+        });
+        let due: Vec<_> = late.collect();
+        let held = outputs.into_iter().filter_map(|(key, output)| Some((status_of(&key)?.0, key, output)));
+        let held = held.filter(|(_, key, _)| !due.iter().any(|(late, ..)| late == key)).map(|(status, key, output)| (key, status, output));
+        // Proposed together, so that a thousand expiries cost one entry of the log.
+        let writes = held.collect::<Vec<_>>().into_iter().chain(due.iter().cloned()).map(|((node, id), status, output)| {
+            self.checks.shared.cluster.propose(Command::UpdateCheck { node, id, status, output })
+        });
+        for result in futures_util::future::join_all(writes).await {
+            report(result.map(|_| ()));
+        }
+    }
+
+    async fn follow_aliases(&self) {
+        let registry = &self.seen;
+        let followed: Vec<(Key, CheckStatus, String)> = registry
+            .checks()
+            .filter_map(|check| {
+                let Probe::Alias { node, instance } = &check.definition.as_deref()?.probe else { return None };
+                let node = if node.is_none() { &check.node } else { node };
+                let (status, output) = followed(registry, check, node, instance);
+                (check.status != status || *check.output != *output).then(|| (key_of(check), status, output))
+            })
+            .collect();
+        for ((node, id), status, output) in followed {
+            let command = Command::UpdateCheck { node, id, status, output: output.into() };
+            report(self.checks.shared.cluster.propose(command).await.map(|_| ()));
+        }
+    }
+
+    /// Deregisters what stayed critical for too long.
+    async fn reap(&mut self) {
+        if !self.checks.shared.cluster.is_leader() {
+            return;
+        }
+        let now = Instant::now();
+        let due: Vec<Key> = self.reaps.iter().filter(|(_, reap)| reap.is_due(now)).map(|(key, _)| key.clone()).collect();
+        for (node, id) in due {
+            let Some(instance) = self.seen.check(&node, id.as_str()).map(|check| check.instance.clone()) else { continue };
+            // A node that carries a control node has its health check, and so is never empty.
+            info!(%node, %instance, check = %id, "deregistering an instance that stayed critical");
+            let command = Command::DeregisterInstance { node, id: instance, prune: Prune::EmptyNode, missing: Missing::Fine };
+            report(self.checks.shared.cluster.propose(command).await.map(|_| ()));
+        }
+    }
+}
+
+/// What an alias says about its target.
+fn followed(registry: &Registry, alias: &Check, node: &NodeName, instance: &InstanceId) -> (CheckStatus, String) {
+    if !instance.is_none() && registry.instance(node, instance.as_str()).is_none() {
+        return alias::missing(instance.as_str(), node.as_str());
+    }
+    let of_instance = (!instance.is_none()).then(|| registry.checks_of(node, instance));
+    let of_node = registry.checks_of(node, &InstanceId::none());
+    // An alias in a ring of aliases must not follow itself.
+    let checks = of_instance.into_iter().flatten().chain(of_node).filter(|check| key_of(check) != key_of(alias));
+    alias::follow(checks.map(|check| Aliased { name: &check.name, status: check.status, output: &check.output }))
+}
+
+fn report(result: Result<(), Error>) {
+    match result {
+        // The check went away meanwhile.
+        Ok(()) | Err(Error::Refused(Refusal::UnknownCheck(_))) => {}
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "writing a check's result failed"),
+    }
+}
+
+/// Writes what the runners find; verdicts that come together are proposed together.
+async fn write_verdicts(checks: Checks, mut found: mpsc::Receiver<(Key, Verdict)>) {
+    let mut verdicts = Vec::new();
+    while found.recv_many(&mut verdicts, VERDICTS_MAX).await > 0 {
+        let registry = checks.shared.cluster.registry();
+        let writes = verdicts.drain(..).filter_map(|(key, verdict)| {
+            let known = registry.check(&key.0, key.1.as_str())?;
+            Some(checks.found(key, Some(known), verdict.status, verdict.output))
+        });
+        futures_util::future::join_all(writes.collect::<Vec<_>>()).await.into_iter().for_each(report);
+    }
+}

@@ -1,0 +1,96 @@
+//! `callboard agent`: runs a control node until it is told to stop.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use super::{complain, say};
+use crate::config::{AgentFlags, Config};
+use crate::error::Error;
+use crate::server::{Listeners, Server, reachable};
+
+pub(super) fn run(flags: &AgentFlags) -> ExitCode {
+    let config = match Config::load(flags) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    log_to_stderr(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(agent(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(config: &Config) {
+    let filter = EnvFilter::try_from_env("CALLBOARD_LOG").unwrap_or_else(|_| {
+        // The engine narrates every step at info; its warnings are enough.
+        EnvFilter::new(format!("{},openraft=error", config.log_level))
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.log_json { log.json().init() } else { log.init() }
+}
+
+async fn agent(config: Config) -> Result<(), Error> {
+    let pid_file = config.pid_file.clone();
+    let stop = CancellationToken::new();
+    let listeners = Listeners::bind(&config).await?;
+    let server = Server::start(config, listeners, stop.clone()).await?;
+    if let Some(path) = &pid_file {
+        write_pid(path)?;
+    }
+    let dns = server.dns.map(|address| reachable(address).to_string());
+    say(&serde_json::json!({"http": reachable(server.http).to_string(), "dns": dns}).to_string());
+    tokio::spawn(stop_on_signal(stop));
+    let result = server.run().await;
+    if let Some(path) = &pid_file
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "removing the process id failed");
+    }
+    result
+}
+
+fn write_pid(path: &std::path::Path) -> Result<(), Error> {
+    let write = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, std::process::id().to_string())
+    };
+    write().map_err(|source| Error::PidFile { path: path.to_owned(), source })
+}
+
+/// The first signal asks for an end in good order, the second for an end.
+async fn stop_on_signal(stop: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be listened to");
+        return;
+    };
+    for turn in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if turn == 0 {
+            info!("stopping");
+            stop.cancel();
+        }
+    }
+    std::process::exit(1);
+}

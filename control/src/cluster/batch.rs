@@ -1,0 +1,71 @@
+//! Gathers commands that arrive together into one entry of the log.
+//!
+//! A few entries are in flight at once; while they are being written to disk, the next batch gathers. So
+//! a lone writer waits for one disk write, and a crowd shares one.
+
+use std::sync::Arc;
+
+use callboard_consensus::Raft;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{Error, machine};
+use crate::registry::{Command, Outcome};
+
+/// The most commands in one entry.
+const BATCH_MAX: usize = 512;
+/// The most entries in flight.
+const IN_FLIGHT_MAX: usize = 4;
+/// The most commands that wait to be gathered; a proposer waits beyond that.
+pub(super) const QUEUE_MAX: usize = 4096;
+
+/// A command, and where its answer goes.
+pub(super) struct Proposal {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Result<Outcome, Arc<callboard_consensus::Error>>>,
+}
+
+/// Proposes what arrives, until every sender is gone.
+pub(super) async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
+    let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut gathered = Vec::with_capacity(BATCH_MAX);
+    loop {
+        // The place first: what arrives while all are taken joins the next batch.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        if queue.recv_many(&mut gathered, BATCH_MAX).await == 0 {
+            return;
+        }
+        let (batch, answers): (Vec<_>, Vec<_>) =
+            gathered.drain(..).map(|proposal| (proposal.command, proposal.answer)).unzip();
+        let raft = raft.clone();
+        tokio::spawn(async move {
+            let outcomes = propose(&raft, &batch).await;
+            drop(place);
+            match outcomes {
+                Ok(outcomes) => {
+                    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                        // A proposer that went away does not want to know.
+                        let _ = answer.send(Ok(outcome));
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    for answer in answers {
+                        let _ = answer.send(Err(error.clone()));
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn propose(raft: &Raft, batch: &[Command]) -> Result<Vec<Outcome>, callboard_consensus::Error> {
+    let entry = machine::encode(batch).expect("commands are plain data and always encode");
+    let answer = raft.propose(entry).await?;
+    Ok(machine::decode_outcomes(&answer).expect("the answer was encoded by this process"))
+}
+
+impl From<Arc<callboard_consensus::Error>> for Error {
+    fn from(source: Arc<callboard_consensus::Error>) -> Error {
+        Error::Propose(source)
+    }
+}

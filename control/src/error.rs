@@ -1,0 +1,53 @@
+//! Why a control node does not start, or stops.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::config::ConfigError;
+
+/// What was being done, and what is true afterwards.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings are wrong. Nothing was started.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port is taken or not ours. Nothing was started.
+    #[error("binding {what} to {address}")]
+    Bind {
+        /// Which port.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket that was handed over is broken.
+    #[error("using the {what} socket")]
+    Socket {
+        /// Which.
+        what: &'static str,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The registry cannot be opened. What it holds is untouched.
+    #[error("opening the registry")]
+    Open(#[from] callboard_consensus::Error),
+    /// The log cannot be written any more. What was acknowledged is on disk; nothing else was acknowledged.
+    #[error("the log failed: {reason}")]
+    LogFailed {
+        /// The engine's reason.
+        reason: String,
+    },
+    /// The file for the process id cannot be written.
+    #[error("writing the process id to {path}")]
+    PidFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,107 @@
+//! `/v1/agent/check…`: checks of a node, and the beats that keep them passing.
+
+use std::collections::BTreeMap;
+
+use callboard_proto::api::check::{CheckRequest, CheckUpdate};
+use callboard_proto::api::decode::{Unknown, from_slice};
+use callboard_proto::api::health::HealthCheck;
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::check::SERF_HEALTH;
+use callboard_proto::definition::Figures;
+use callboard_proto::{Check, CheckId, CheckStatus, InstanceId};
+
+use super::health::filter;
+use super::reply::{self, Failure, Response, json};
+use super::request::{BODY_MAX, Call};
+use super::Api;
+use crate::check::Beat;
+use crate::registry::{Command, Missing, Registration};
+
+/// A check with the newest output that is known here, which may not be in the registry yet.
+pub(super) fn shown(api: &Api, check: &Check) -> HealthCheck {
+    let mut shown = HealthCheck::of(check);
+    if let Some(output) = api.checks.newest_output(check) {
+        shown.output = output;
+    }
+    shown
+}
+
+pub(super) fn checks(call: &Call<'_>) -> Result<Response, Failure> {
+    let scope = call.scope()?;
+    let options = ReadOptions::from_params(&call.params)?;
+    let filter = filter::<HealthCheck>(&options)?;
+    let registry = call.api.cluster.registry();
+    let checks: BTreeMap<&CheckId, HealthCheck> = registry
+        .checks_on(&scope.node.name)
+        .filter(|check| check.id.as_str() != SERF_HEALTH)
+        .map(|check| {
+            let mut shown = shown(call.api, check);
+            // An agent's own checks have no place in the catalog's history.
+            shown.create_index = callboard_proto::Index::ZERO;
+            shown.modify_index = callboard_proto::Index::ZERO;
+            (&check.id, shown)
+        })
+        .filter(|(_, check)| filter.matches(check))
+        .collect();
+    Ok(json(&checks, call.pretty()))
+}
+
+pub(super) async fn register(mut call: Call<'_>) -> Result<Response, Failure> {
+    let scope = call.scope()?;
+    let body = call.body(BODY_MAX).await?;
+    let request: CheckRequest = from_slice(&body, Unknown::Refuse)?;
+    let instance = match request.service_id.as_str() {
+        "" => InstanceId::none(),
+        text => InstanceId::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid ServiceID: {error}")))?,
+    };
+    let new = request.validate(&scope.node.name, instance, None, None)?;
+    call.api.checks.allows(&new.check)?;
+    let (node, id) = (scope.node.name.clone(), new.check.id.clone());
+    let registration = Registration {
+        node: scope.node,
+        node_update: scope.update,
+        instance: None,
+        checks: vec![new],
+        checks_replace: false,
+    };
+    call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
+    call.api.checks.registered(&node, &[id]);
+    Ok(reply::empty())
+}
+
+fn check_id(text: &str) -> Result<CheckId, Failure> {
+    CheckId::parse(text).map_err(|_| {
+        Failure::NotFound(format!("Unknown check ID {text:?}. Ensure that the check ID is passed, not the check name."))
+    })
+}
+
+pub(super) async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
+    let scope = call.scope()?;
+    let command = Command::DeregisterCheck { node: scope.node.name, id: check_id(call.rest)?, missing: Missing::Refused };
+    call.api.cluster.propose(command).await?;
+    Ok(reply::empty())
+}
+
+/// `pass`, `warn` and `fail`: the status is in the path, the output in the query.
+pub(super) async fn beat(call: &Call<'_>, status: CheckStatus) -> Result<Response, Failure> {
+    let output = call.params.get("note").unwrap_or("").to_owned();
+    deliver(call, status, output, None).await
+}
+
+/// `update`: everything is in the body.
+pub(super) async fn update(mut call: Call<'_>) -> Result<Response, Failure> {
+    let body = call.body(BODY_MAX).await?;
+    let update: CheckUpdate = from_slice(&body, Unknown::Refuse)?;
+    let status = update.status.parse().map_err(|_| {
+        let status: String = update.status.chars().take(64).collect();
+        Failure::BadRequest(format!("Invalid check status: '{status}'; Status must be passing, warning or critical"))
+    })?;
+    deliver(&call, status, update.output, update.figures).await
+}
+
+async fn deliver(call: &Call<'_>, status: CheckStatus, output: String, figures: Option<Figures>) -> Result<Response, Failure> {
+    let scope = call.scope()?;
+    let beat = Beat { node: scope.node.name, id: check_id(call.rest)?, status, output, figures };
+    call.api.checks.beat(beat).await?;
+    Ok(reply::empty())
+}

@@ -1,0 +1,145 @@
+//! The one wait loop: every read of the registry goes through here.
+//!
+//! A read is a [`Question`]. Without an index it is answered at once; with one, as soon as its own index
+//! is past it or the wait is over. A question about a single thing that is not there is answered at once
+//! if its table moved on, and afterwards sleeps until the thing appears: writes to other things do not
+//! wake it.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use callboard_proto::Index;
+use callboard_proto::api::meta;
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::index::wait_for;
+use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::time::Instant;
+
+use super::reply::{self, Failure, Response};
+use super::Api;
+use crate::cluster::View;
+use crate::registry::{Registry, Topic};
+
+const INDEX: HeaderName = HeaderName::from_static(meta::INDEX);
+const KNOWN_LEADER: HeaderName = HeaderName::from_static(meta::KNOWN_LEADER);
+const LAST_CONTACT: HeaderName = HeaderName::from_static(meta::LAST_CONTACT);
+const CONSISTENCY: HeaderName = HeaderName::from_static(meta::EFFECTIVE_CONSISTENCY);
+const BACKEND: HeaderName = HeaderName::from_static(meta::QUERY_BACKEND);
+const CACHE: HeaderName = HeaderName::from_static(meta::CACHE);
+
+/// Something that a reader asks of the registry.
+pub(super) trait Question {
+    /// What can change the answer.
+    fn topics(&self) -> Vec<Topic>;
+    /// The place in history of the answer.
+    fn index(&self, registry: &Registry) -> Index;
+    /// Whether the single thing asked for is not there.
+    fn is_absent(&self, _registry: &Registry) -> bool {
+        false
+    }
+    /// A text that is the same for the same question, if answers are worth sharing.
+    fn key(&self) -> Option<String> {
+        None
+    }
+    /// The answer, encoded.
+    fn answer(&self, registry: &Registry) -> Answer;
+}
+
+/// An encoded answer.
+pub(super) enum Answer {
+    /// JSON.
+    Json(Bytes),
+    /// Nothing there: 404 without a body.
+    Absent,
+    /// Anything else, ready to go.
+    Ready(Box<Response>),
+}
+
+/// Answers a question, now or when there is news.
+pub(super) async fn read<Q: Question>(api: &Api, options: &ReadOptions, question: &Q) -> Result<Response, Failure> {
+    let Some(seen) = options.index else {
+        let view = api.cluster.query(options.consistency).await?;
+        return Ok(answer(api, options, question, &view));
+    };
+    let mut subscription = api.cluster.hub().subscribe(&question.topics());
+    let mut view = api.cluster.query(options.consistency).await?;
+    let mut past = seen;
+    let deadline = Instant::now() + wait_for(options.wait, fastrand::u64(..));
+    while question.index(&view.registry).on_wire() <= past {
+        let was_absent = question.is_absent(&view.registry);
+        // A waiter holds no state: the registry it looked at may be replaced meanwhile.
+        drop(view);
+        let woken = loop {
+            if tokio::time::timeout_at(deadline, subscription.changed()).await.is_err() {
+                break false;
+            }
+            let registry = api.cluster.registry();
+            if was_absent && question.is_absent(&registry) {
+                past = past.max(question.index(&registry));
+            } else {
+                break true;
+            }
+        };
+        view = api.cluster.query(options.consistency).await?;
+        if !woken {
+            break;
+        }
+    }
+    Ok(answer(api, options, question, &view))
+}
+
+fn answer<Q: Question>(api: &Api, options: &ReadOptions, question: &Q, view: &View) -> Response {
+    let registry = &view.registry;
+    let index = question.index(registry);
+    let encoded = match question.key() {
+        Some(key) => Answer::Json(api.answers.get(&key, index, || match question.answer(registry) {
+            Answer::Json(body) => body,
+            Answer::Absent | Answer::Ready(_) => Bytes::new(),
+        })),
+        None => question.answer(registry),
+    };
+    let mut response = match encoded {
+        Answer::Json(body) => reply::json_bytes(body),
+        Answer::Absent => {
+            let mut response = reply::empty();
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+        Answer::Ready(response) => *response,
+    };
+    stamp(&mut response, index, view, options);
+    response
+}
+
+fn stamp(response: &mut Response, index: Index, view: &View, options: &ReadOptions) {
+    let headers = response.headers_mut();
+    headers.insert(INDEX, HeaderValue::from(index.on_wire().0));
+    headers.insert(KNOWN_LEADER, HeaderValue::from_static(if view.known_leader { "true" } else { "false" }));
+    headers.insert(LAST_CONTACT, HeaderValue::from(view.last_contact.as_millis() as u64));
+    headers.insert(CONSISTENCY, HeaderValue::from_static(options.consistency.as_str()));
+    headers.insert(BACKEND, HeaderValue::from_static("blocking-query"));
+    if options.cached {
+        // Every read is answered from the newest state, so none is ever a hit of an older one.
+        headers.insert(CACHE, HeaderValue::from_static("MISS"));
+    }
+}
+
+/// Writes the part of a question's key that the common options make up.
+pub(super) fn common_key(kind: &str, argument: &str, options: &ReadOptions, pretty: bool) -> String {
+    let mut key = String::with_capacity(kind.len() + argument.len() + 16);
+    key.push_str(kind);
+    key.push('\n');
+    key.push_str(argument);
+    key.push(if pretty { 'p' } else { 'c' });
+    if let Some(filter) = &options.filter {
+        // Writing to a String cannot fail.
+        let _ = write!(key, "\nf{filter}");
+    }
+    for (name, value) in &options.node_meta {
+        let _ = write!(key, "\nm{name}\n{value}");
+    }
+    if let Some(near) = &options.near {
+        let _ = write!(key, "\nn{near}");
+    }
+    key
+}

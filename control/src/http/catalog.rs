@@ -1,0 +1,235 @@
+//! Reads of `/v1/catalog/…`: what there is, well or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use callboard_proto::api::catalog::{CatalogNode, CatalogNodeServices, CatalogService, NodeService, NodeShown};
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::filter::Filter;
+use callboard_proto::text::Text;
+use callboard_proto::{Index, NodeName, ServiceName};
+
+use super::blocking::{Answer, Question, common_key, read};
+use super::health::{filter, has_meta, has_tags, node_name, service_name, speaks_mesh_for};
+use super::reply::{Failure, Response, encode, json};
+use super::request::Call;
+use crate::registry::{Registry, Topic};
+
+pub(super) fn datacenters(call: &Call<'_>) -> Result<Response, Failure> {
+    Ok(json(&[call.api.datacenter()], call.pretty()))
+}
+
+struct Nodes {
+    options: ReadOptions,
+    filter: Filter<NodeShown>,
+    datacenter: Text,
+    pretty: bool,
+}
+
+impl Question for Nodes {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Nodes]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.nodes_index()
+    }
+
+    fn key(&self) -> Option<String> {
+        Some(common_key("nodes", "", &self.options, self.pretty))
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let nodes: Vec<NodeShown> = registry
+            .nodes()
+            .filter(|node| has_meta(node, &self.options.node_meta))
+            .map(|node| NodeShown::of(node, &self.datacenter))
+            .filter(|node| self.filter.matches(node))
+            .collect();
+        Answer::Json(encode(&nodes, self.pretty))
+    }
+}
+
+pub(super) async fn nodes(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let datacenter = call.api.datacenter().clone();
+    let question = Nodes { filter: filter(&options)?, datacenter, pretty: call.pretty(), options };
+    read(call.api, &question.options, &question).await
+}
+
+struct Services {
+    options: ReadOptions,
+    filter: Filter<CatalogService>,
+    datacenter: Text,
+    pretty: bool,
+}
+
+impl Services {
+    /// Whether rows of nodes decide what is shown.
+    fn looks_at_nodes(&self) -> bool {
+        !self.options.node_meta.is_empty() || self.options.filter.is_some()
+    }
+}
+
+impl Question for Services {
+    fn topics(&self) -> Vec<Topic> {
+        if self.looks_at_nodes() { vec![Topic::Services, Topic::Nodes] } else { vec![Topic::Services] }
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        if self.looks_at_nodes() {
+            registry.services_index().max(registry.nodes_index())
+        } else {
+            registry.services_index()
+        }
+    }
+
+    fn key(&self) -> Option<String> {
+        Some(common_key("services", "", &self.options, self.pretty))
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let mut services: BTreeMap<&ServiceName, BTreeSet<&Text>> = BTreeMap::new();
+        for row in registry.services() {
+            for (node, instance) in registry.members(row) {
+                let shown = !self.looks_at_nodes()
+                    || (has_meta(node, &self.options.node_meta)
+                        && self.filter.matches(&CatalogService::of(node, instance, &self.datacenter)));
+                if shown {
+                    services.entry(&row.name).or_default().extend(instance.tags.iter());
+                }
+            }
+        }
+        Answer::Json(encode(&services, self.pretty))
+    }
+}
+
+pub(super) async fn services(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let datacenter = call.api.datacenter().clone();
+    let question = Services { filter: filter(&options)?, datacenter, pretty: call.pretty(), options };
+    read(call.api, &question.options, &question).await
+}
+
+struct ServiceNodes {
+    name: ServiceName,
+    tags: Vec<String>,
+    /// Only what speaks mesh TLS for it.
+    connect: bool,
+    options: ReadOptions,
+    filter: Filter<CatalogService>,
+    datacenter: Text,
+    pretty: bool,
+}
+
+impl Question for ServiceNodes {
+    fn topics(&self) -> Vec<Topic> {
+        let mut topics = vec![Topic::Service(self.name.folded())];
+        if self.connect {
+            topics.push(Topic::Services);
+        }
+        topics
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        let index = registry.service_index(&self.name);
+        if self.connect { index.max(registry.services_index()) } else { index }
+    }
+
+    fn key(&self) -> Option<String> {
+        let kind = if self.connect { "catalog-connect" } else { "catalog" };
+        let mut key = common_key(kind, self.name.as_str(), &self.options, self.pretty);
+        for tag in &self.tags {
+            key.push_str("\nt");
+            key.push_str(tag);
+        }
+        Some(key)
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let rows: Box<dyn Iterator<Item = _>> =
+            if self.connect { Box::new(speaks_mesh_for(registry, &self.name)) } else { Box::new(registry.service(&self.name)) };
+        let services: Vec<CatalogService> = rows
+            .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
+            .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))
+            .filter(|service| self.filter.matches(service))
+            .collect();
+        Answer::Json(encode(&services, self.pretty))
+    }
+}
+
+async fn service_nodes(call: &Call<'_>, connect: bool) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let question = ServiceNodes {
+        name: service_name(call.argument("Missing service name")?)?,
+        tags: call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        connect,
+        filter: filter(&options)?,
+        datacenter: call.api.datacenter().clone(),
+        pretty: call.pretty(),
+        options,
+    };
+    read(call.api, &question.options, &question).await
+}
+
+pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
+    service_nodes(call, false).await
+}
+
+pub(super) async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
+    service_nodes(call, true).await
+}
+
+/// One node with its instances, as a map or as a list.
+struct OneNode {
+    name: NodeName,
+    as_list: bool,
+    options: ReadOptions,
+    filter: Filter<NodeService>,
+    datacenter: Text,
+    pretty: bool,
+}
+
+impl Question for OneNode {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Nodes, Topic::Services]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.nodes_index().max(registry.services_index())
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let node = registry.node(&self.name).map(|node| NodeShown::of(node, &self.datacenter));
+        let services = registry
+            .instances_on(&self.name)
+            .map(|instance| NodeService::of(instance))
+            .filter(|service| self.filter.matches(service));
+        Answer::Json(if self.as_list {
+            encode(&CatalogNodeServices { node, services: services.collect() }, self.pretty)
+        } else {
+            let services = services.map(|service| (service.id.clone(), service)).collect();
+            encode(&node.map(|node| CatalogNode { node, services }), self.pretty)
+        })
+    }
+}
+
+async fn one_node(call: &Call<'_>, as_list: bool) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let question = OneNode {
+        name: node_name(call.argument("Missing node name")?)?,
+        as_list,
+        filter: filter(&options)?,
+        datacenter: call.api.datacenter().clone(),
+        pretty: call.pretty(),
+        options,
+    };
+    read(call.api, &question.options, &question).await
+}
+
+pub(super) async fn node(call: &Call<'_>) -> Result<Response, Failure> {
+    one_node(call, false).await
+}
+
+pub(super) async fn node_services(call: &Call<'_>) -> Result<Response, Failure> {
+    one_node(call, true).await
+}

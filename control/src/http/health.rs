@@ -1,0 +1,246 @@
+//! `/v1/health/…`: who is well.
+
+use std::sync::Arc;
+
+use callboard_proto::api::catalog::{NodeService, NodeShown};
+use callboard_proto::api::health::{HealthCheck, ServiceEntry};
+use callboard_proto::api::query::{ReadOptions, passing};
+use callboard_proto::filter::Filter;
+use callboard_proto::text::Text;
+use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
+
+use super::blocking::{Answer, Question, common_key, read};
+use super::reply::{Failure, Response, encode};
+use super::request::Call;
+use crate::registry::{Registry, Topic};
+
+/// The instances of a service, with their health.
+pub(super) struct ServiceHealth {
+    pub(super) name: ServiceName,
+    pub(super) tags: Vec<String>,
+    pub(super) passing: bool,
+    pub(super) options: ReadOptions,
+    filter: Filter<ServiceEntry>,
+    datacenter: Text,
+    pretty: bool,
+}
+
+/// Whether an instance has every tag, without regard to case.
+pub(super) fn has_tags(instance: &Instance, tags: &[String]) -> bool {
+    tags.iter().all(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
+}
+
+/// Whether a node has every pair.
+pub(super) fn has_meta(node: &Node, pairs: &[(String, String)]) -> bool {
+    pairs.iter().all(|(key, value)| node.meta.get(key).is_some_and(|found| **found == **value))
+}
+
+impl Question for ServiceHealth {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Service(self.name.folded())]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.service_index(&self.name)
+    }
+
+    fn key(&self) -> Option<String> {
+        let mut key = common_key("health", self.name.as_str(), &self.options, self.pretty);
+        if self.passing {
+            key.push_str("\nP");
+        }
+        for tag in &self.tags {
+            key.push_str("\nt");
+            key.push_str(tag);
+        }
+        Some(key)
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let entries: Vec<ServiceEntry> = registry
+            .service(&self.name)
+            .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
+            .map(|(node, instance)| entry(registry, node, instance, &self.datacenter))
+            .filter(|entry| !self.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
+            .filter(|entry| self.filter.matches(entry))
+            .collect();
+        Answer::Json(encode(&entries, self.pretty))
+    }
+}
+
+fn entry(registry: &Registry, node: &Arc<Node>, instance: &Arc<Instance>, datacenter: &Text) -> ServiceEntry {
+    let of_node = registry.checks_of(&node.name, &InstanceId::none());
+    let of_instance = registry.checks_of(&node.name, &instance.id);
+    ServiceEntry {
+        node: NodeShown::of(node, datacenter),
+        service: NodeService::of(instance),
+        checks: of_node.chain(of_instance).map(|check| HealthCheck::of(check)).collect(),
+    }
+}
+
+pub(super) fn filter<R: callboard_proto::filter::Fields>(options: &ReadOptions) -> Result<Filter<R>, Failure> {
+    match &options.filter {
+        None => Ok(Filter::all()),
+        Some(text) => Ok(Filter::parse(text)?),
+    }
+}
+
+/// A service name in a path. One that could never be registered is not an error: there is just nothing.
+pub(super) fn service_name(text: &str) -> Result<ServiceName, Failure> {
+    ServiceName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid service name: {error}")))
+}
+
+pub(super) fn node_name(text: &str) -> Result<NodeName, Failure> {
+    NodeName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid node name: {error}")))
+}
+
+pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let question = ServiceHealth {
+        name: service_name(call.argument("Missing service name")?)?,
+        tags: call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        passing: passing(&call.params)?,
+        filter: filter(&options)?,
+        datacenter: call.api.datacenter().clone(),
+        pretty: call.pretty(),
+        options,
+    };
+    read(call.api, &question.options, &question).await
+}
+
+/// Proxies and native instances of a service: there are none unless one says that it speaks mesh TLS.
+pub(super) async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let question = NativeHealth {
+        health: ServiceHealth {
+            name: service_name(call.argument("Missing service name")?)?,
+            tags: call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+            passing: passing(&call.params)?,
+            filter: filter(&options)?,
+            datacenter: call.api.datacenter().clone(),
+            pretty: call.pretty(),
+            options: options.clone(),
+        },
+    };
+    read(call.api, &options, &question).await
+}
+
+struct NativeHealth {
+    health: ServiceHealth,
+}
+
+impl Question for NativeHealth {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Services, Topic::Service(self.health.name.folded())]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        // Proxies of a service are instances of other services: the table covers them all.
+        registry.services_index().max(registry.service_index(&self.health.name))
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let health = &self.health;
+        let rows = speaks_mesh_for(registry, &health.name);
+        let entries: Vec<ServiceEntry> = rows
+            .filter(|(node, instance)| has_tags(instance, &health.tags) && has_meta(node, &health.options.node_meta))
+            .map(|(node, instance)| entry(registry, node, instance, &health.datacenter))
+            .filter(|entry| !health.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
+            .filter(|entry| health.filter.matches(entry))
+            .collect();
+        Answer::Json(encode(&entries, health.pretty))
+    }
+}
+
+/// The instances through which a service is reached by mesh TLS: its native ones, and proxies for it.
+pub(super) fn speaks_mesh_for<'a>(
+    registry: &'a Registry,
+    name: &'a ServiceName,
+) -> impl Iterator<Item = (&'a Arc<Node>, &'a Arc<Instance>)> {
+    let wanted = name.folded();
+    registry.services().flat_map(|row| registry.members(row)).filter(move |(_, instance)| {
+        if &*instance.kind == "connect-proxy" {
+            let proxy: serde_json::Value = serde_json::from_str(&instance.proxy).unwrap_or_default();
+            let destination = ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
+            return destination.and_then(|name| name.as_str()).is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_str()));
+        }
+        instance.connect_native && instance.service.folded() == wanted
+    })
+}
+
+/// A list of checks.
+struct CheckList {
+    which: Which,
+    options: ReadOptions,
+    filter: Filter<HealthCheck>,
+    pretty: bool,
+}
+
+enum Which {
+    Node(NodeName),
+    Service(ServiceName),
+    State(Option<CheckStatus>),
+    Nothing,
+}
+
+impl Question for CheckList {
+    fn topics(&self) -> Vec<Topic> {
+        if self.options.node_meta.is_empty() { vec![Topic::Checks] } else { vec![Topic::Checks, Topic::Nodes] }
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        if self.options.node_meta.is_empty() {
+            registry.checks_index()
+        } else {
+            registry.checks_index().max(registry.nodes_index())
+        }
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let meta = &self.options.node_meta;
+        let on_wanted_node = |check: &Check| {
+            meta.is_empty() || registry.node(&check.node).is_some_and(|node| has_meta(node, meta))
+        };
+        let rows: Box<dyn Iterator<Item = &Arc<Check>>> = match &self.which {
+            Which::Node(name) => Box::new(registry.checks_on(name)),
+            Which::Service(name) => Box::new(
+                registry.service(name).flat_map(|(node, instance)| registry.checks_of(&node.name, &instance.id)),
+            ),
+            Which::State(status) => {
+                let status = *status;
+                Box::new(registry.checks().filter(move |check| status.is_none_or(|status| check.status == status)))
+            }
+            Which::Nothing => Box::new(std::iter::empty()),
+        };
+        let checks: Vec<HealthCheck> = rows
+            .filter(|check| on_wanted_node(check))
+            .map(|check| HealthCheck::of(check))
+            .filter(|check| self.filter.matches(check))
+            .collect();
+        Answer::Json(encode(&checks, self.pretty))
+    }
+}
+
+async fn list(call: &Call<'_>, which: Which) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let question = CheckList { which, filter: filter(&options)?, pretty: call.pretty(), options };
+    read(call.api, &question.options, &question).await
+}
+
+pub(super) async fn node(call: &Call<'_>) -> Result<Response, Failure> {
+    let name = node_name(call.argument("Missing node name")?)?;
+    list(call, Which::Node(name)).await
+}
+
+pub(super) async fn checks(call: &Call<'_>) -> Result<Response, Failure> {
+    let name = service_name(call.argument("Missing service name")?)?;
+    list(call, Which::Service(name)).await
+}
+
+pub(super) async fn state(call: &Call<'_>) -> Result<Response, Failure> {
+    let which = match call.argument("Missing check state")? {
+        "any" => Which::State(None),
+        text => text.parse().map_or(Which::Nothing, |status| Which::State(Some(status))),
+    };
+    list(call, which).await
+}

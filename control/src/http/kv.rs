@@ -1,0 +1,226 @@
+//! `/v1/kv/…`: keys and values.
+
+use std::collections::BTreeSet;
+
+use callboard_proto::Index;
+use callboard_proto::api::kv::KvShown;
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::kv::{KEY_MAX, VALUE_MAX};
+use callboard_proto::text::Text;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method};
+use http_body_util::Full;
+
+use super::blocking::{Answer, Question, read};
+use super::reply::{Failure, Response, encode, json};
+use super::request::Call;
+use crate::registry::{Command, KvCondition, Outcome, Registry, Topic};
+
+pub(super) async fn kv(call: Call<'_>) -> Result<Response, Failure> {
+    if call.rest.len() > KEY_MAX {
+        let length = call.rest.len();
+        return Err(Failure::BadRequest(format!("Invalid key: it is {length} bytes long; at most {KEY_MAX} are accepted")));
+    }
+    match call.method {
+        Method::PUT => Box::pin(put(call)).await,
+        Method::DELETE => Box::pin(delete(&call)).await,
+        _ => get(&call).await,
+    }
+}
+
+async fn get(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let pretty = call.pretty();
+    let key: Text = call.rest.into();
+    if call.params.has("keys") {
+        let separator = call.params.filled("separator").or_else(|| call.params.filled("seperator")).unwrap_or("");
+        let question = Keys { prefix: key, separator: separator.into(), pretty };
+        return read(call.api, &options, &question).await;
+    }
+    if call.params.has("recurse") {
+        return read(call.api, &options, &Tree { prefix: key, pretty }).await;
+    }
+    let key = call.argument("Missing key name").map(Text::from)?;
+    single(call, &options, One { key, raw: call.params.has("raw"), pretty }).await
+}
+
+async fn single(call: &Call<'_>, options: &ReadOptions, question: One) -> Result<Response, Failure> {
+    read(call.api, options, &question).await
+}
+
+/// One key.
+struct One {
+    key: Text,
+    raw: bool,
+    pretty: bool,
+}
+
+impl Question for One {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Key(self.key.clone())]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.kv_get(&self.key).map_or_else(|| registry.kv_index(), |entry| entry.modified)
+    }
+
+    fn is_absent(&self, registry: &Registry) -> bool {
+        registry.kv_get(&self.key).is_none()
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let Some(entry) = registry.kv_get(&self.key) else { return Answer::Absent };
+        if !self.raw {
+            return Answer::Json(encode(&[KvShown::of(entry)], self.pretty));
+        }
+        let mut response = Response::new(Full::from(entry.value.to_vec()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        Answer::Ready(Box::new(response))
+    }
+}
+
+/// All entries with a prefix.
+struct Tree {
+    prefix: Text,
+    pretty: bool,
+}
+
+impl Question for Tree {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::KeyPrefix(self.prefix.clone())]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.kv_index_under(&self.prefix)
+    }
+
+    fn is_absent(&self, registry: &Registry) -> bool {
+        registry.kv_under(&self.prefix).next().is_none()
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let entries: Vec<KvShown> = registry.kv_under(&self.prefix).map(|entry| KvShown::of(entry)).collect();
+        if entries.is_empty() { Answer::Absent } else { Answer::Json(encode(&entries, self.pretty)) }
+    }
+}
+
+/// The names of all keys with a prefix, cut at a separator.
+struct Keys {
+    prefix: Text,
+    separator: Text,
+    pretty: bool,
+}
+
+impl Question for Keys {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::KeyPrefix(self.prefix.clone())]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.kv_index_under(&self.prefix)
+    }
+
+    fn is_absent(&self, registry: &Registry) -> bool {
+        registry.kv_under(&self.prefix).next().is_none()
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let keys = registry.kv_under(&self.prefix).map(|entry| &*entry.key);
+        let body = if self.separator.is_empty() {
+            let keys: Vec<&str> = keys.collect();
+            if keys.is_empty() && !self.prefix.is_empty() {
+                return Answer::Absent;
+            }
+            encode(&keys, self.pretty)
+        } else {
+            let cut = |key| cut(key, self.prefix.len(), &self.separator);
+            let keys: BTreeSet<&str> = keys.map(cut).collect();
+            if keys.is_empty() && !self.prefix.is_empty() {
+                return Answer::Absent;
+            }
+            encode(&keys, self.pretty)
+        };
+        Answer::Json(body)
+    }
+}
+
+/// A key up to and including the first separator after the prefix.
+fn cut<'a>(key: &'a str, prefix: usize, separator: &str) -> &'a str {
+    match key[prefix..].find(separator) {
+        Some(place) => &key[..prefix + place + separator.len()],
+        None => key,
+    }
+}
+
+fn index(name: &str, text: &str) -> Result<Index, Failure> {
+    text.parse().map_err(|_| Failure::BadRequest(format!("Invalid {name}: {:?} is not an unsigned number", clip(text))))
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// At most one of these may be asked for.
+fn exclusive(call: &Call<'_>, names: &[&str]) -> Result<(), Failure> {
+    if names.iter().filter(|name| call.params.has(name)).count() > 1 {
+        // In the order in which Go prints a query: by name.
+        let mut pairs: Vec<&str> = call.query.split('&').collect();
+        pairs.sort_unstable();
+        return Err(Failure::BadRequest(format!("Conflicting flags: {}\n", pairs.join("&"))));
+    }
+    Ok(())
+}
+
+async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    exclusive(&call, &["cas", "acquire", "release"])?;
+    let key: Text = call.argument("Missing key name")?.into();
+    let flags = match call.params.filled("flags") {
+        None => 0,
+        Some(text) => index("flags", text)?.0,
+    };
+    let condition = if let Some(text) = call.params.get("cas") {
+        KvCondition::Cas(index("cas", text)?)
+    } else if let Some(session) = call.params.get("acquire") {
+        KvCondition::Acquire(clip(session).into())
+    } else if let Some(session) = call.params.get("release") {
+        KvCondition::Release(clip(session).into())
+    } else {
+        KvCondition::Always
+    };
+    let value = call.body(VALUE_MAX).await?;
+    let command = Command::KvSet { key, value: value[..].into(), flags, condition };
+    Ok(held(&call, call.api.cluster.propose(command).await?))
+}
+
+async fn delete(call: &Call<'_>) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    exclusive(call, &["recurse", "cas"])?;
+    let command = if call.params.has("recurse") {
+        Command::KvDeletePrefix { prefix: call.rest.into() }
+    } else {
+        let key = call.argument("Missing key name")?.into();
+        let cas = call.params.get("cas").map(|text| index("cas", text)).transpose()?;
+        Command::KvDelete { key, cas }
+    };
+    Ok(held(call, call.api.cluster.propose(command).await?))
+}
+
+fn held(call: &Call<'_>, outcome: Outcome) -> Response {
+    json(&!matches!(outcome, Outcome::Held(false)), call.pretty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_cut_after_the_prefix() {
+        assert_eq!(cut("base/base/foo", 5, "/"), "base/base/");
+        assert_eq!(cut("base/foo", 5, "/"), "base/foo");
+        assert_eq!(cut("a--b--c", 0, "--"), "a--");
+    }
+}

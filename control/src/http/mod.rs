@@ -1,0 +1,59 @@
+//! Consul's HTTP interface.
+//!
+//! `routes` says what a path means, one file per family of paths answers it, `blocking` holds the one wait
+//! loop, `reply` turns an error into a status, `serve` owns the sockets. Nothing here writes state except
+//! by proposing a command.
+
+mod agent;
+mod agent_checks;
+mod answers;
+mod blocking;
+mod catalog;
+mod catalog_write;
+mod health;
+mod kv;
+mod reply;
+mod request;
+mod routes;
+mod serve;
+mod status;
+
+use std::sync::Arc;
+
+use callboard_proto::text::Text;
+
+pub use routes::names as routes;
+pub use serve::{HttpLimits, serve};
+
+use crate::check::Checks;
+use crate::cluster::Cluster;
+use crate::identity::Identity;
+use crate::telemetry::Telemetry;
+
+/// Everything that answering needs; shared by all connections.
+pub struct Api {
+    cluster: Cluster,
+    checks: Checks,
+    identity: Arc<Identity>,
+    telemetry: Arc<Telemetry>,
+    limits: HttpLimits,
+    answers: answers::Answers,
+}
+
+impl Api {
+    /// Puts the interface in front of a cluster.
+    #[must_use]
+    pub fn new(
+        cluster: Cluster,
+        checks: Checks,
+        identity: Arc<Identity>,
+        telemetry: Arc<Telemetry>,
+        limits: HttpLimits,
+    ) -> Arc<Api> {
+        Arc::new(Api { cluster, checks, identity, telemetry, limits, answers: answers::Answers::default() })
+    }
+
+    fn datacenter(&self) -> &Text {
+        &self.identity.datacenter
+    }
+}

@@ -1,0 +1,62 @@
+//! Every invariant of the registry, as code.
+//!
+//! Run by the property tests after each command and by start-up after reading a checkpoint.
+
+use super::Registry;
+
+impl Registry {
+    /// Checks everything that must always hold.
+    ///
+    /// # Errors
+    /// Says which fact does not hold, and where.
+    pub fn audit(&self) -> Result<(), String> {
+        let fact = |holds: bool, text: &dyn Fn() -> String| if holds { Ok(()) } else { Err(text()) };
+        let tables = self.tables;
+        for table in [tables.nodes, tables.services, tables.checks, tables.kv, tables.extinction] {
+            fact(table <= self.index, &|| format!("a table is at {table}, past the index {}", self.index))?;
+        }
+        for (key, node) in &self.nodes {
+            fact(*key == node.name.folded(), &|| format!("node {} stands under {key}", node.name))?;
+            fact(node.modified <= tables.nodes, &|| format!("node {} is newer than its table", node.name))?;
+        }
+        for ((node, id), instance) in &self.instances {
+            fact(*id == instance.id, &|| format!("instance {} stands under {id}", instance.id))?;
+            fact(self.nodes.contains_key(node), &|| format!("instance {id} is on the unknown node {node}"))?;
+            fact(instance.modified <= tables.services, &|| format!("instance {id} is newer than its table"))?;
+            let row = self.services.get(&instance.service.folded());
+            let member = row.is_some_and(|row| row.members.contains(&(node.clone(), id.clone())));
+            fact(member, &|| format!("instance {id} is missing from service {}", instance.service))?;
+            let newest = self
+                .checks_of(node, id)
+                .map(|check| check.modified)
+                .chain(self.nodes.get(node).map(|node| node.modified))
+                .chain(self.checks_of(node, &callboard_proto::InstanceId::none()).map(|check| check.modified))
+                .fold(instance.modified, Ord::max);
+            let index = row.map(|row| row.index).unwrap_or_default();
+            fact(index >= newest, &|| format!("service {} is at {index}, its rows at {newest}", instance.service))?;
+        }
+        let members: usize = self.services.values().map(|row| row.members.len()).sum();
+        fact(members == self.instances.len(), &|| format!("{members} members, {} instances", self.instances.len()))?;
+        for row in self.services.values() {
+            fact(!row.members.is_empty(), &|| format!("service {} has no instance", row.name))?;
+            fact(row.index <= self.index, &|| format!("service {} is past the index", row.name))?;
+        }
+        fact(self.checks.len() == self.check_owners.len(), &|| "a check without its owner".to_owned())?;
+        for ((node, instance, id), check) in &self.checks {
+            let placed = *id == check.id && *instance == check.instance && *node == check.node.folded();
+            fact(placed, &|| format!("check {} stands under {node}/{instance}/{id}", check.id))?;
+            let owner = self.check_owners.get(&(node.clone(), id.clone()));
+            fact(owner == Some(instance), &|| format!("check {id} has another owner"))?;
+            fact(self.nodes.contains_key(node), &|| format!("check {id} is on the unknown node {node}"))?;
+            let attached = instance.is_none() || self.instances.contains_key(&(node.clone(), instance.clone()));
+            fact(attached, &|| format!("check {id} is of the unknown instance {instance}"))?;
+            fact(check.modified <= tables.checks, &|| format!("check {id} is newer than its table"))?;
+        }
+        for (key, entry) in &self.kv {
+            fact(*key == entry.key, &|| format!("key {} stands under {key}", entry.key))?;
+            fact(entry.modified <= tables.kv, &|| format!("key {key} is newer than its table"))?;
+            fact(!self.graves.by_key.contains_key(key), &|| format!("key {key} lives and is buried"))?;
+        }
+        fact(self.graves.by_key.len() == self.graves.by_index.len(), &|| "graves disagree".to_owned())
+    }
+}

@@ -1,0 +1,160 @@
+//! Builds everything once, in order, and takes it down again.
+//!
+//! Sockets first (so that a taken port is an error at once), then the registry, then what reads it. The
+//! only module that sees the settings.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use callboard_proto::text::Text;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::check::{CheckSettings, Checks, watch};
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::{Api, HttpLimits, routes, serve};
+use crate::identity::Identity;
+use crate::registry::Command;
+use crate::telemetry::Telemetry;
+
+/// The sockets of a control node; tests bring their own.
+pub struct Listeners {
+    /// HTTP.
+    pub http: TcpListener,
+    /// DNS over UDP and TCP, on one port.
+    pub dns: Option<(Vec<UdpSocket>, TcpListener)>,
+}
+
+impl Listeners {
+    /// Binds what the settings say.
+    ///
+    /// # Errors
+    /// When an address is taken or not ours.
+    pub async fn bind(config: &Config) -> Result<Listeners, Error> {
+        let http = SocketAddr::new(config.client, config.http_port);
+        let http = TcpListener::bind(http).await.map_err(|source| Error::Bind { what: "HTTP", address: http, source })?;
+        let dns = match config.dns_port {
+            None => None,
+            Some(_) => None,
+        };
+        Ok(Listeners { http, dns })
+    }
+}
+
+/// A running control node.
+pub struct Server {
+    /// Where HTTP is served.
+    pub http: SocketAddr,
+    /// Where DNS is served.
+    pub dns: Option<SocketAddr>,
+    cluster: Cluster,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Starts a control node; it serves when this returns.
+    ///
+    /// # Errors
+    /// When the data folder cannot be used or a socket is broken. Nothing is left running.
+    pub async fn start(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<Server, Error> {
+        let http = listeners.http.local_addr().map_err(|source| Error::Socket { what: "HTTP", source })?;
+        let dns_address = match &listeners.dns {
+            None => None,
+            Some((_, tcp)) => Some(tcp.local_addr().map_err(|source| Error::Socket { what: "DNS", source })?),
+        };
+        let address = SocketAddr::new(config.advertise, config.server_port).to_string();
+        let cluster = Cluster::start(ClusterOptions { data_dir: config.data_dir.clone().filter(|_| !config.dev), address }).await?;
+        let identity = Arc::new(identity(&config, &cluster, http.port(), dns_address));
+        let telemetry = Telemetry::new(routes());
+        let settings = CheckSettings {
+            scripts: config.scripts,
+            update_interval: config.check_update_interval,
+            ..CheckSettings::default()
+        };
+        let checks = Checks::new(cluster.clone(), settings);
+        let limits = HttpLimits { connections_per_client: config.connections_per_client };
+        let api = Api::new(cluster.clone(), checks.clone(), identity.clone(), telemetry.clone(), limits);
+        let tasks = TaskTracker::new();
+        tasks.spawn(sign_in(cluster.clone(), identity, stop.clone()));
+        tasks.spawn(watch(checks, stop.clone()));
+        tasks.spawn(serve(api, listeners.http, stop.clone()));
+        info!(%http, dns = ?dns_address, "serving");
+        Ok(Server { http, dns: dns_address, cluster, tasks, stop })
+    }
+
+    /// Runs until told to stop, or until the log cannot be written any more.
+    ///
+    /// # Errors
+    /// [`Error::LogFailed`] in the latter case: nothing that was not written was acknowledged.
+    pub async fn run(self) -> Result<(), Error> {
+        let mut status = self.cluster.subscribe();
+        let failed = tokio::select! {
+            () = self.stop.cancelled() => None,
+            failed = status.wait_for(|status| status.fatal.is_some()) => {
+                failed.ok().and_then(|status| status.fatal.clone())
+            }
+        };
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.cluster.shutdown().await;
+        match failed {
+            None => Ok(()),
+            Some(reason) => Err(Error::LogFailed { reason }),
+        }
+    }
+}
+
+fn identity(config: &Config, cluster: &Cluster, http_port: u16, dns: Option<SocketAddr>) -> Identity {
+    // The log's identity is 64 random bits made once; the UUID that clients expect is derived from it.
+    let word = |seed| twox_hash::XxHash3_64::oneshot_with_seed(seed, &cluster.node_id().to_be_bytes());
+    let node_id = uuid::Uuid::from_u64_pair(word(0), word(1));
+    let node_id = uuid::Builder::from_random_bytes(node_id.into_bytes()).into_uuid();
+    Identity {
+        node_name: config.node_name.clone(),
+        node_id: Text::from(node_id.to_string()),
+        datacenter: Text::from(config.datacenter.as_str()),
+        domain: config.domain.clone(),
+        advertise: config.advertise,
+        bind: config.bind,
+        client: config.client,
+        http_port,
+        dns_port: dns.map_or(-1, |address| i32::from(address.port())),
+        server_port: config.server_port,
+        serf_port: config.serf_port,
+        serf_wan_port: config.serf_wan_port,
+        node_meta: config.node_meta.clone(),
+        dev: config.dev,
+        console: config.console,
+    }
+}
+
+/// Writes the node's own rows each time it begins to lead.
+async fn sign_in(cluster: Cluster, identity: Arc<Identity>, stop: CancellationToken) {
+    let mut status = cluster.subscribe();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            ready = status.wait_for(|status| status.ready) => if ready.is_err() { return },
+        }
+        let registration = Command::Register(Box::new(identity.registration()));
+        if let Err(error) = cluster.propose(registration).await {
+            error!(error = &error as &dyn std::error::Error, "writing the node's own rows failed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            lost = status.wait_for(|status| !status.ready) => if lost.is_err() { return },
+        }
+    }
+}
+
+/// The address to tell people, when the bound one is a wildcard.
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()) } else { address }
+}
