@@ -261,7 +261,7 @@ pub struct CheckUpdate {
 }
 
 /// A valid check to be registered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewCheck {
     /// The row; index and service texts are filled in when it is applied.
     pub check: Check,
