@@ -93,9 +93,11 @@ pub enum Error {
         /// The limit, in bytes.
         max: usize,
     },
-    /// As many proposals are waiting as may wait. Nothing was accepted.
-    #[error("{max} proposals are already waiting")]
+    /// As much is waiting to be proposed as may wait. Nothing was accepted.
+    #[error("no more than {max} {what} may wait at once")]
     Busy {
+        /// What is counted.
+        what: &'static str,
         /// The bound that was hit.
         max: usize,
     },
@@ -111,6 +113,9 @@ pub enum Error {
         /// What was wrong.
         reason: String,
     },
+    /// A checkpoint could not be written. The older ones and the log stand, so nothing is lost.
+    #[error("writing a checkpoint")]
+    WriteCheckpoint(#[source] io::Error),
     /// A checkpoint sent by the leader could not be stored. The old state stands.
     #[error("receiving a checkpoint")]
     ReceiveCheckpoint(#[source] io::Error),

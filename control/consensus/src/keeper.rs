@@ -1,25 +1,61 @@
 //! The background task beside the engine: publishes the status, takes checkpoints when due, purges the log.
 //!
 //! It decides when; `checkpoint` and `log` do the work, on their own threads, while entries go on being
-//! applied. It ends when the engine does, after publishing why.
+//! applied. A checkpoint that cannot be written is reported and tried again later: the log still holds
+//! everything, so nothing is lost by it. The task ends when the engine does, after publishing why.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use openraft::LogIdOptionExt;
 use openraft::async_runtime::WatchReceiver;
-use tokio::sync::{oneshot, watch};
+use openraft::{LogIdOptionExt, RaftSnapshotBuilder};
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::JoinHandle;
 use tracing::{debug, error, info};
 
 use crate::checkpoint::Shelf;
+use crate::error::Error;
 use crate::options::Options;
 use crate::state::Applied;
 use crate::status::{Role, Status};
 use crate::types::Engine;
 
+/// Takes checkpoints, one at a time.
+#[derive(Clone)]
+pub(crate) struct Checkpointer {
+    engine: Engine,
+    one: Arc<Mutex<()>>,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine, one: Arc::default() }
+    }
+
+    /// Writes the state as it is now and tells the engine, which then lets go of the log.
+    pub(crate) async fn take(&self) -> Result<(), Error> {
+        let _one = self.one.lock().await;
+        let stopped = |fatal: openraft::errors::Fatal<_>| Error::Fatal { reason: fatal.to_string() };
+        let builder = self.engine.with_state_machine(|state| {
+            let builder = state.freeze();
+            Box::pin(async move { builder })
+        });
+        let mut builder = builder.await.map_err(stopped)?;
+        let snapshot = builder.build_snapshot().await.map_err(Error::WriteCheckpoint)?;
+        // The engine would stop for good if its own attempt to build failed, so it is handed a finished one.
+        let announce = self.engine.with_state_machine(move |state| {
+            state.announce(snapshot);
+            Box::pin(async {})
+        });
+        announce.await.map_err(stopped)?;
+        self.engine.trigger().snapshot().await.map_err(stopped)
+    }
+}
+
 /// What the task works on.
 pub(crate) struct Keeper {
     pub(crate) engine: Engine,
+    pub(crate) checkpointer: Checkpointer,
     pub(crate) options: Arc<Options>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) applied: Arc<Applied>,
@@ -28,50 +64,60 @@ pub(crate) struct Keeper {
     pub(crate) gone: oneshot::Receiver<()>,
 }
 
+/// How checkpoints have gone so far.
+#[derive(Default)]
+struct Progress {
+    /// The one being taken.
+    running: Option<JoinHandle<Result<(), Error>>>,
+    /// Log bytes applied when the last one was begun. Entries replayed at a restart count: they are log
+    /// that a checkpoint would save.
+    marked_bytes: u64,
+    /// After a failure, no other is begun before this many entries are applied.
+    not_before: u64,
+    /// Why the last one failed, if it did.
+    failure: Option<String>,
+    /// Up to where a purge was asked for.
+    purged_upto: u64,
+}
+
 impl Keeper {
     /// Runs until the engine stops or nobody holds a handle to it.
     pub(crate) async fn run(mut self) {
         let mut metrics = self.engine.metrics();
-        let mut seen = metrics.borrow_watched().snapshot;
-        // Log bytes applied when the newest checkpoint was asked for. Entries replayed at a restart count:
-        // they are log that a checkpoint would save.
-        let mut marked = 0;
-        let mut asked: Option<u64> = None;
-        let mut purged_upto = 0;
+        let mut progress = Progress::default();
         loop {
-            let (status, snapshot) = {
-                let metrics = metrics.borrow_and_update();
-                (Status::read(&metrics), metrics.snapshot)
-            };
+            let mut status = Status::read(&metrics.borrow_and_update());
+            status.checkpoint_failure.clone_from(&progress.failure);
             self.report(&status);
             let (stopped, applied) = (status.role == Role::Stopped, status.applied);
             self.publish(status);
             if stopped {
                 return;
             }
-
-            if snapshot != seen {
-                seen = snapshot;
-                marked = asked.take().unwrap_or_else(|| self.applied.bytes.load(Ordering::Relaxed));
-            }
-            // Up to the older one of two, so that the newest may turn out damaged.
-            if let Some(upto) = self.shelf.purge_upto()
-                && upto > purged_upto
-                && self.engine.trigger().purge_log(upto).await.is_ok()
-            {
-                debug!(upto, "purging log");
-                purged_upto = upto;
-            }
-            let entries = (applied + 1).saturating_sub(seen.next_index());
-            let bytes = self.applied.bytes.load(Ordering::Relaxed);
-            let since = bytes.saturating_sub(marked);
-            if asked.is_none() && self.options.checkpoint_due(entries, since, self.shelf.newest_len()) {
-                debug!(applied, entries, bytes = since, "taking a checkpoint");
-                asked = self.engine.trigger().snapshot().await.ok().map(|()| bytes);
-            }
+            let covered = metrics.borrow_watched().snapshot.next_index();
+            self.work(&mut progress, applied, covered).await;
+            let running = async {
+                match progress.running.as_mut() {
+                    Some(running) => running.await,
+                    None => std::future::pending().await,
+                }
+            };
             let ended = tokio::select! {
                 changed = metrics.changed() => changed.is_err(),
                 _ = &mut self.gone => return,
+                taken = running => {
+                    progress.running = None;
+                    progress.failure = match taken {
+                        Ok(Ok(())) => None,
+                        Ok(Err(failure)) => Some(chain(&failure)),
+                        Err(failure) => Some(failure.to_string()),
+                    };
+                    if let Some(reason) = &progress.failure {
+                        error!(reason, "checkpoint not taken, the log keeps growing");
+                        progress.not_before = applied.saturating_add(self.options.checkpoint_every);
+                    }
+                    false
+                }
             };
             if ended {
                 let mut last = self.status.borrow().clone();
@@ -80,6 +126,30 @@ impl Keeper {
                 self.publish(last);
                 return;
             }
+        }
+    }
+
+    /// Purges and begins a checkpoint, if it is time.
+    async fn work(&self, progress: &mut Progress, applied: u64, covered: u64) {
+        // Up to the older one of two, so that the newest may turn out damaged.
+        if let Some(upto) = self.shelf.purge_upto()
+            && upto > progress.purged_upto
+            && self.engine.trigger().purge_log(upto).await.is_ok()
+        {
+            debug!(upto, "purging log");
+            progress.purged_upto = upto;
+        }
+        let entries = (applied + 1).saturating_sub(covered);
+        let bytes = self.applied.bytes.load(Ordering::Relaxed);
+        let since = bytes.saturating_sub(progress.marked_bytes);
+        let due = self.options.checkpoint_due(entries, since, self.shelf.newest_len());
+        if due && progress.running.is_none() && applied >= progress.not_before {
+            debug!(applied, entries, bytes = since, "taking a checkpoint");
+            progress.marked_bytes = bytes;
+            // Until the engine has noted this one, `covered` lags behind and would call for another.
+            progress.not_before = applied.saturating_add(1);
+            let checkpointer = self.checkpointer.clone();
+            progress.running = Some(tokio::spawn(async move { checkpointer.take().await }));
         }
     }
 
@@ -101,4 +171,16 @@ impl Keeper {
             changed
         });
     }
+}
+
+/// An error and what caused it, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

@@ -46,6 +46,8 @@ pub struct Options {
     pub entry_max: usize,
     /// How many proposals may wait at once; further ones are refused as busy.
     pub proposals_max: usize,
+    /// How many bytes of proposals may wait at once; further ones are refused as busy.
+    pub proposal_bytes_max: usize,
     /// How long a proposal may wait for a leader that is still collecting its first acknowledgements.
     pub settle_max: Duration,
     /// How many of the newest log entries stay in memory, so that followers are fed without reading disk.
@@ -67,6 +69,7 @@ impl Default for Options {
             election_max: Duration::from_millis(500),
             entry_max: 4 << 20,
             proposals_max: 16_384,
+            proposal_bytes_max: 64 << 20,
             settle_max: Duration::from_secs(1),
             tail_entries_max: 16_384,
             tail_bytes_max: 32 << 20,

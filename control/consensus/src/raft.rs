@@ -17,17 +17,21 @@ use tokio::time::Instant;
 use crate::checkpoint::Shelf;
 use crate::data_dir::DataDir;
 use crate::error::Error;
+use crate::keeper::Checkpointer;
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::network::{decode, encode};
 use crate::options::Options;
 use crate::start;
-use crate::status::{Peer, Status};
+use crate::status::{Peer, Role, Status};
 use crate::transport::{CheckpointReceiver, Rpc, Transport};
 use crate::types::{Data, Engine, Snapshot, Types, Vote};
 
 /// How often a proposal is offered again while the leader settles.
 const SETTLE_STEP: Duration = Duration::from_millis(20);
+
+/// Bytes of proposals are counted in pieces of this length.
+pub(crate) const BYTES_UNIT: usize = 1024;
 
 /// How sure a read must be that this node still leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,9 @@ pub(crate) struct Shared {
     pub(crate) options: Arc<Options>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) proposals: Semaphore,
+    /// In units of [`BYTES_UNIT`].
+    pub(crate) proposal_bytes: Semaphore,
+    pub(crate) checkpointer: Checkpointer,
     pub(crate) dir: Mutex<Option<DataDir>>,
     /// Ends the background task when the last handle goes.
     pub(crate) _alive: oneshot::Sender<()>,
@@ -92,12 +99,16 @@ impl Raft {
     /// [`Error::NotLeader`], [`Error::NoQuorum`], [`Error::Busy`] and [`Error::TooLarge`]: nothing was
     /// accepted. [`Error::OutcomeUnknown`] and [`Error::Fatal`]: it may or may not take effect.
     pub async fn propose(&self, data: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let Shared { engine, options, proposals, .. } = &*self.shared;
+        let Shared { engine, options, proposals, proposal_bytes, .. } = &*self.shared;
         if data.len() > options.entry_max {
             return Err(Error::TooLarge { len: data.len(), max: options.entry_max });
         }
-        let Ok(_waiting) = proposals.try_acquire() else {
-            return Err(Error::Busy { max: options.proposals_max });
+        let Ok(_place) = proposals.try_acquire() else {
+            return Err(Error::Busy { what: "proposals", max: options.proposals_max });
+        };
+        let units = data.len().div_ceil(BYTES_UNIT).max(1);
+        let Ok(_bytes) = proposal_bytes.try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) else {
+            return Err(Error::Busy { what: "bytes of proposals", max: options.proposal_bytes_max });
         };
         let data = Data(Bytes::from(data));
         let give_up = Instant::now() + options.settle_max;
@@ -155,25 +166,16 @@ impl Raft {
     /// Takes a checkpoint now and returns the index it reaches to once it is durable.
     ///
     /// # Errors
-    /// When the node stops meanwhile.
+    /// When it cannot be written; nothing is lost by that. When the node stops meanwhile.
     pub async fn checkpoint_now(&self) -> Result<u64, Error> {
         let mut status = self.shared.status.clone();
         let wanted = status.borrow().applied;
-        loop {
-            {
-                let status = status.borrow_and_update();
-                if status.checkpoint >= wanted {
-                    return Ok(status.checkpoint);
-                }
-                if status.role == crate::status::Role::Stopped {
-                    return Err(Error::Fatal { reason: status.fatal.clone().unwrap_or_else(shut_down) });
-                }
-            }
-            // Asked again after every change: a checkpoint already under way may fall short of `wanted`.
-            self.shared.engine.trigger().snapshot().await.map_err(|fatal| self.stopped(&fatal))?;
-            if status.changed().await.is_err() {
-                return Err(Error::Fatal { reason: shut_down() });
-            }
+        self.shared.checkpointer.take().await?;
+        let noted = status.wait_for(|status| status.checkpoint >= wanted || status.role == Role::Stopped).await;
+        match noted {
+            Ok(status) if status.checkpoint >= wanted => Ok(status.checkpoint),
+            Ok(status) => Err(Error::Fatal { reason: status.fatal.clone().unwrap_or_else(shut_down) }),
+            Err(_) => Err(Error::Fatal { reason: shut_down() }),
         }
     }
 
@@ -202,7 +204,11 @@ impl Raft {
     /// When this node does not lead, another change is under way, or nobody would be left.
     pub async fn remove(&self, id: u64) -> Result<(), Error> {
         let ids = BTreeSet::from([id]);
-        let is_voter = self.status().voters.iter().any(|voter| voter.id == id);
+        let engine = &self.shared.engine;
+        let is_voter = engine
+            .with_raft_state(move |state| state.membership_state.effective().voter_ids().any(|voter| voter == id))
+            .await;
+        let is_voter = is_voter.map_err(|fatal| self.stopped(&fatal))?;
         self.change(if is_voter { ChangeMembers::RemoveVoters(ids) } else { ChangeMembers::RemoveNodes(ids) }).await
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
 use openraft::{Config, LogIdOptionExt, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -17,13 +18,13 @@ use tracing::{info, warn};
 use crate::checkpoint::Shelf;
 use crate::data_dir::{DataDir, sync_dir};
 use crate::error::Error;
-use crate::keeper::Keeper;
+use crate::keeper::{Checkpointer, Keeper};
 use crate::log::tail::{Limit, Tail, UNLIMITED};
 use crate::log::{Disk, LogStore};
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::options::{Bootstrap, Options};
-use crate::raft::{Raft, Shared, nodes};
+use crate::raft::{BYTES_UNIT, Raft, Shared, nodes};
 use crate::state::{Applied, State};
 use crate::status::{Peer, Status};
 use crate::transport::Transport;
@@ -89,8 +90,10 @@ async fn run(
     let first = Status::read(&engine.metrics().borrow_watched());
     let (publish, status) = watch::channel(first);
     let (alive, gone) = oneshot::channel();
+    let checkpointer = Checkpointer::new(engine.clone());
     let keeper = Keeper {
         engine: engine.clone(),
+        checkpointer: checkpointer.clone(),
         options: Arc::clone(&options),
         shelf: Arc::clone(&shelf),
         applied,
@@ -102,7 +105,9 @@ async fn run(
         engine: engine.clone(),
         log,
         shelf,
-        proposals: Semaphore::new(options.proposals_max),
+        proposals: Semaphore::new(options.proposals_max.min(Semaphore::MAX_PERMITS)),
+        proposal_bytes: Semaphore::new((options.proposal_bytes_max / BYTES_UNIT).min(Semaphore::MAX_PERMITS)),
+        checkpointer,
         status,
         dir: Mutex::new(dir),
         options,
@@ -137,7 +142,14 @@ async fn lead(engine: &Engine, raft: &Raft) -> Result<(), Error> {
             Bootstrap::Together(voters) => voters.clone(),
         };
         info!(voters = voters.len(), "beginning a cluster");
-        engine.initialize(nodes(&voters)).await.map_err(|error| stopped(&error))?;
+        match engine.initialize(nodes(&voters)).await {
+            // Another of them was faster and has been heard from since it was looked at.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(RaftError::APIError(error @ InitializeError::NotInMembers(_))) => {
+                return Err(Error::Settings { reason: error.to_string() });
+            }
+            Err(error) => return Err(stopped(&error)),
+        }
         if voters.len() > 1 {
             return Ok(());
         }

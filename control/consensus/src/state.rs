@@ -38,17 +38,41 @@ pub(crate) struct State {
     membership: Membership,
     shelf: Arc<Shelf>,
     applied: Arc<Applied>,
+    /// A finished checkpoint that the engine is about to ask for.
+    announced: Option<Snapshot>,
 }
 
 impl State {
     /// A machine that already holds what `meta` reaches to.
     pub(crate) fn new(machine: Box<dyn Machine>, meta: Meta, shelf: Arc<Shelf>, applied: Arc<Applied>) -> Self {
-        Self { machine: Some(machine), last: meta.last_log_id, membership: meta.last_membership, shelf, applied }
+        Self {
+            machine: Some(machine),
+            last: meta.last_log_id,
+            membership: meta.last_membership,
+            shelf,
+            applied,
+            announced: None,
+        }
     }
 
     /// The last entry applied.
     pub(crate) fn last(&self) -> Option<LogId> {
         self.last
+    }
+
+    /// Takes a handle to the state as it is now.
+    pub(crate) fn freeze(&self) -> Builder {
+        Builder {
+            meta: Meta { last_log_id: self.last, last_membership: self.membership.clone() },
+            state: Mutex::new(self.machine.as_ref().map(|machine| machine.checkpoint())),
+            shelf: Arc::clone(&self.shelf),
+            finished: None,
+        }
+    }
+
+    /// Keeps a finished checkpoint for the engine's next request to build one.
+    pub(crate) fn announce(&mut self, snapshot: Snapshot) {
+        self.announced = Some(snapshot);
     }
 
     /// Applies entries in order and returns one answer per entry; entries that are not proposals get an
@@ -135,11 +159,7 @@ impl RaftStateMachine<Types> for State {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        Builder {
-            meta: Meta { last_log_id: self.last, last_membership: self.membership.clone() },
-            state: Mutex::new(self.machine.as_ref().map(|machine| machine.checkpoint())),
-            shelf: Arc::clone(&self.shelf),
-        }
+        Builder { finished: self.announced.take(), ..self.freeze() }
     }
 
     async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Checkpoint) -> Result<(), io::Error> {
@@ -173,12 +193,17 @@ pub(crate) struct Builder {
     /// In a lock only because the engine wants to share the builder between threads; it never does.
     state: Mutex<Option<CheckpointWriter>>,
     shelf: Arc<Shelf>,
+    /// Written already.
+    finished: Option<Snapshot>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = Checkpoint;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        if let Some(finished) = self.finished.take() {
+            return Ok(finished);
+        }
         let state = self.state.lock().take().ok_or_else(|| io::Error::other("the state is being restored"))?;
         let (meta, shelf) = (self.meta.clone(), Arc::clone(&self.shelf));
         let write = move || shelf.write(meta, state);

@@ -32,7 +32,8 @@ pub enum Role {
     Stopped,
 }
 
-/// A node's view at one moment.
+/// A node's view at one moment. It may lag a moment behind what was acknowledged; what a read may rely on is
+/// decided by [`crate::Raft::read_barrier`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
     /// This node's identity.
@@ -62,6 +63,8 @@ pub struct Status {
     /// Whether this node leads and has applied the first entry of its own term: only then does its state
     /// include every write acknowledged by any earlier leader, itself before a restart among them.
     pub ready: bool,
+    /// Why the last checkpoint could not be written. Nothing is lost, but the log keeps growing.
+    pub checkpoint_failure: Option<String>,
     /// Why the node stopped for good, if it did.
     pub fatal: Option<String>,
 }
@@ -106,6 +109,7 @@ impl Status {
                 .map(|(id, matched)| (*id, matched.index().unwrap_or(0)))
                 .collect(),
             ready: stopped.is_none() && role == Role::Leader && own_term,
+            checkpoint_failure: None,
             fatal,
         }
     }

@@ -187,6 +187,30 @@ async fn a_refused_checkpoint_is_not_skipped() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_cannot_be_written_is_reported_and_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { checkpoint_every: 50, ..options(dir.path()) };
+    let raft = Raft::start(options, Journal::default(), None).await.unwrap();
+    // A folder where the unfinished files would be: they cannot be created.
+    for serial in 0..2 {
+        std::fs::create_dir(dir.path().join(format!("state-{serial}.tmp"))).unwrap();
+    }
+    assert!(matches!(raft.checkpoint_now().await, Err(Error::WriteCheckpoint(_))));
+    propose(&raft, 0..60).await;
+    let mut status = raft.subscribe();
+    status.wait_for(|status| status.checkpoint_failure.is_some()).await.unwrap();
+    propose(&raft, 60..200).await;
+    status.wait_for(|status| status.checkpoint > 0 && status.checkpoint_failure.is_none()).await.unwrap();
+    raft.shutdown().await;
+    for serial in 0..2 {
+        std::fs::remove_dir(dir.path().join(format!("state-{serial}.tmp"))).unwrap();
+    }
+    let (raft, journal) = start(dir.path()).await;
+    assert_eq!(journal.lines(), numbers(0..200));
+    raft.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_folder_is_served_by_one_node() {
     let dir = tempfile::tempdir().unwrap();
     let (raft, _) = start(dir.path()).await;
@@ -202,10 +226,16 @@ async fn a_folder_is_served_by_one_node() {
 
 #[tokio::test]
 async fn bounds_are_named() {
+    let narrow = Options { proposal_bytes_max: 2048, ..Options::default() };
+    let raft = Raft::start(narrow, Journal::default(), None).await.unwrap();
+    raft.propose(vec![0; 2048]).await.unwrap();
+    let refused = raft.propose(vec![0; 2049]).await;
+    assert!(matches!(refused, Err(Error::Busy { max: 2048, .. })), "{refused:?}");
+    raft.shutdown().await;
     let small = Options { entry_max: 10, proposals_max: 0, ..Options::default() };
     let raft = Raft::start(small, Journal::default(), None).await.unwrap();
     assert!(matches!(raft.propose(vec![0; 11]).await, Err(Error::TooLarge { len: 11, max: 10 })));
-    assert!(matches!(raft.propose(vec![0; 10]).await, Err(Error::Busy { max: 0 })));
+    assert!(matches!(raft.propose(vec![0; 10]).await, Err(Error::Busy { max: 0, .. })));
     raft.shutdown().await;
     let wrong = Options { heartbeat: std::time::Duration::from_secs(9), ..Options::default() };
     assert!(matches!(Raft::start(wrong, Journal::default(), None).await, Err(Error::Settings { .. })));
