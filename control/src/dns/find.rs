@@ -1,0 +1,189 @@
+//! Finds the rows that a name asks for. PURE.
+//!
+//! Holds the rule of health: an instance with any critical check, of its own or of its node, is never found. What
+//! is made of the rows is decided in `callboard_proto::dns`. Rows of services are kept by [`Rows`] while the state
+//! of the registry stays the same, because walking its tables costs more than answering. Called by `respond`.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use callboard_proto::dns::{Found, InstanceRow, Lookup, NodeRow, Order, Settings};
+use callboard_proto::{CheckStatus, Instance, InstanceId, Node, NodeName, ServiceName};
+
+use crate::identity::CONSUL_SERVICE;
+use crate::registry::Registry;
+
+/// How many sets of rows are kept; with more, all are dropped and found again.
+const SETS_MAX: usize = 4096;
+/// How many rows all kept sets have at most, for the same reason.
+const ROWS_MAX: usize = 1 << 18;
+
+/// A healthy instance.
+#[derive(Debug, Clone)]
+pub(super) struct HealthyInstance {
+    node: Arc<Node>,
+    instance: Arc<Instance>,
+    /// The weight that its status gives it.
+    weight: u16,
+}
+
+/// The healthy instances of services in one state of the registry.
+pub(super) struct Rows {
+    registry: Arc<Registry>,
+    only_passing: bool,
+    sets: HashMap<Wanted, Arc<[HealthyInstance]>>,
+    kept: usize,
+}
+
+/// Which instances are wanted; names are in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Wanted {
+    Service { service: String, tag: Option<String> },
+    Connect { service: String },
+}
+
+impl Rows {
+    /// Begins with a state of the registry; `only_passing` leaves out instances with warnings too.
+    pub(super) fn new(registry: Arc<Registry>, only_passing: bool) -> Rows {
+        Rows { registry, only_passing, sets: HashMap::new(), kept: 0 }
+    }
+
+    /// Goes on to another state, unless it is the same.
+    pub(super) fn follow(&mut self, registry: Arc<Registry>) {
+        if !Arc::ptr_eq(&self.registry, &registry) {
+            self.registry = registry;
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.sets.clear();
+        self.kept = 0;
+    }
+
+    /// Finds the healthy instances for a lookup that asks for instances.
+    pub(super) fn healthy(&mut self, lookup: &Lookup) -> Arc<[HealthyInstance]> {
+        let wanted = match lookup {
+            Lookup::Service { service, tag } => Wanted::Service { service: service.clone(), tag: tag.clone() },
+            Lookup::Connect { service } => Wanted::Connect { service: service.clone() },
+            Lookup::Apex | Lookup::NameServers => Wanted::Service { service: CONSUL_SERVICE.to_owned(), tag: None },
+            _ => return Arc::default(),
+        };
+        if let Some(rows) = self.sets.get(&wanted) {
+            return rows.clone();
+        }
+        let rows = find(&self.registry, &wanted, self.only_passing);
+        if self.sets.len() >= SETS_MAX || self.kept + rows.len() > ROWS_MAX {
+            self.forget();
+        }
+        self.kept += rows.len();
+        self.sets.insert(wanted, rows.clone());
+        rows
+    }
+}
+
+fn find(registry: &Registry, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstance]> {
+    let (service, tag) = match wanted {
+        Wanted::Service { service, tag } => (service, tag.as_deref()),
+        Wanted::Connect { service } => (service, None),
+    };
+    let Ok(name) = ServiceName::parse(service) else { return Arc::default() };
+    let healthy = |(node, instance): (&Arc<Node>, &Arc<Instance>)| {
+        let weight = weight(registry, &node.name, instance, only_passing)?;
+        Some(HealthyInstance { node: node.clone(), instance: instance.clone(), weight })
+    };
+    match wanted {
+        Wanted::Service { .. } => {
+            let tagged = |instance: &Instance| {
+                tag.is_none_or(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
+            };
+            registry.service(&name).filter(|(_, instance)| tagged(instance)).filter_map(healthy).collect()
+        }
+        Wanted::Connect { .. } => registry
+            .services()
+            .flat_map(|row| registry.members(row))
+            .filter(|(_, instance)| speaks_mesh_for(instance, &name))
+            .filter_map(healthy)
+            .collect(),
+    }
+}
+
+/// Says which weight an instance has; none if it is not to be called.
+fn weight(registry: &Registry, node: &NodeName, instance: &Instance, only_passing: bool) -> Option<u16> {
+    let of_node = registry.checks_of(node, &InstanceId::none());
+    let of_instance = registry.checks_of(node, &instance.id);
+    let worst = of_node.chain(of_instance).map(|check| check.status).max().unwrap_or(CheckStatus::Passing);
+    match worst {
+        CheckStatus::Passing => Some(instance.weights.passing),
+        CheckStatus::Warning if only_passing => None,
+        CheckStatus::Warning => Some(instance.weights.warning),
+        CheckStatus::Critical => None,
+    }
+}
+
+/// Says whether an instance takes mesh TLS for a service: natively, or as its proxy.
+fn speaks_mesh_for(instance: &Instance, service: &ServiceName) -> bool {
+    if &*instance.kind != "connect-proxy" {
+        return instance.connect_native && instance.service.as_str().eq_ignore_ascii_case(service.as_str());
+    }
+    let proxy: serde_json::Value = serde_json::from_str(&instance.proxy).unwrap_or_default();
+    let destination = ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
+    let destination = destination.and_then(|destination| destination.as_str());
+    destination.is_some_and(|destination| destination.eq_ignore_ascii_case(service.as_str()))
+}
+
+/// Finds what a lookup asks for; `healthy` are the rows that [`Rows::healthy`] has for it.
+pub(super) fn found<'a>(
+    registry: &'a Registry,
+    settings: &Settings,
+    lookup: &Lookup,
+    healthy: &'a [HealthyInstance],
+) -> Found<'a> {
+    match lookup {
+        Lookup::Apex | Lookup::NameServers => Found::Servers(servers(healthy)),
+        Lookup::Node { name } => {
+            let node = NodeName::parse(name).ok().and_then(|name| registry.node(&name));
+            node.map_or(Found::Nothing, |node| Found::Node(node_row(node)))
+        }
+        Lookup::Service { service, .. } | Lookup::Connect { service } => Found::Instances {
+            rows: healthy.iter().map(instance_row).collect(),
+            order: Order::Shuffled,
+            ttl: settings.service_ttl.of(service),
+        },
+        Lookup::Reverse(address) => names(registry, *address),
+        // An address is in the name itself. Of the others the registry keeps nothing yet.
+        Lookup::Address(_) | Lookup::Ingress { .. } | Lookup::Virtual { .. } | Lookup::Query { .. } => Found::Nothing,
+        Lookup::ForeignDatacenter { .. } | Lookup::Unknown | Lookup::OutsideDomain => Found::Nothing,
+    }
+}
+
+fn node_row(node: &Node) -> NodeRow<'_> {
+    NodeRow { name: node.name.as_str(), address: &node.address, meta: &node.meta }
+}
+
+fn instance_row(row: &HealthyInstance) -> InstanceRow<'_> {
+    InstanceRow {
+        node: node_row(&row.node),
+        address: &row.instance.address,
+        port: row.instance.port,
+        weight: row.weight,
+    }
+}
+
+/// The nodes of the control nodes, each once: rows are sorted by node.
+fn servers(healthy: &[HealthyInstance]) -> Vec<NodeRow<'_>> {
+    healthy.chunk_by(|one, two| one.node.name == two.node.name).map(|rows| node_row(&rows[0].node)).collect()
+}
+
+fn names(registry: &Registry, address: IpAddr) -> Found<'_> {
+    let is_at = |text: &str| text.parse() == Ok(address);
+    let nodes: Vec<&str> =
+        registry.nodes().filter(|node| is_at(&node.address)).map(|node| node.name.as_str()).collect();
+    let mut services = Vec::new();
+    if nodes.is_empty() {
+        let at_address = |row: &&_| registry.members(row).any(|(_, instance)| is_at(&instance.address));
+        services = registry.services().filter(at_address).map(|row| row.name.as_str()).collect();
+    }
+    Found::Names { nodes, services }
+}
