@@ -195,6 +195,8 @@ pub struct DnsConfig {
     pub recursor_timeout: Option<GoDuration>,
     /// `sequential` or `random`.
     pub recursor_strategy: Option<String>,
+    /// Leaves names uncompressed.
+    pub disable_compression: Option<bool>,
     /// Adds a node's pairs as TXT.
     pub enable_additional_node_meta_txt: Option<bool>,
     /// The start-of-authority record.
@@ -256,6 +258,8 @@ pub struct Config {
     pub serf_wan_port: u16,
     /// DNS servers for other domains.
     pub recursors: Vec<SocketAddr>,
+    /// Whether they are asked in random order instead of as listed.
+    pub recursors_at_random: bool,
     /// Details of DNS.
     pub dns: DnsConfig,
     /// Whether checks may run programs.
@@ -305,9 +309,14 @@ fn resolve(flags: &AgentFlags, file: FileConfig) -> Result<Config, ConfigError> 
         return Err(invalid("datacenter", format!("{datacenter:?} must be letters, digits, - and _")));
     }
     if file.primary_datacenter.is_some_and(|primary| !primary.is_empty() && primary.to_lowercase() != datacenter) {
-        return Err(invalid("primary_datacenter", "there is only one datacenter, so it must be the same as datacenter"));
+        return Err(invalid(
+            "primary_datacenter",
+            "there is only one datacenter, so it must be the same as datacenter",
+        ));
     }
-    for (key, port) in [("ports.https", file.ports.https), ("ports.grpc", file.ports.grpc), ("ports.grpc_tls", file.ports.grpc_tls)] {
+    for (key, port) in
+        [("ports.https", file.ports.https), ("ports.grpc", file.ports.grpc), ("ports.grpc_tls", file.ports.grpc_tls)]
+    {
         if port.is_some_and(|port| port > 0) {
             return Err(invalid(key, "is not served yet; leave it out or set it to -1"));
         }
@@ -325,7 +334,11 @@ fn resolve(flags: &AgentFlags, file: FileConfig) -> Result<Config, ConfigError> 
         alt_domain: flags.alt_domain.clone().or(file.alt_domain).map(|domain| domain.trim_matches('.').to_lowercase()),
         bind,
         advertise: address("advertise_addr", advertise, advertise_default)?,
-        client: address("client_addr", flags.client.as_deref().or(file.client_addr.as_deref()), Ipv4Addr::LOCALHOST.into())?,
+        client: address(
+            "client_addr",
+            flags.client.as_deref().or(file.client_addr.as_deref()),
+            Ipv4Addr::LOCALHOST.into(),
+        )?,
         data_dir,
         pid_file: flags.pid_file.clone().or(file.pid_file),
         log_level: log_level(flags.log_level.clone().or(file.log_level))?,
@@ -339,15 +352,29 @@ fn resolve(flags: &AgentFlags, file: FileConfig) -> Result<Config, ConfigError> 
         serf_port: file.ports.serf_lan.unwrap_or(8301),
         serf_wan_port: file.ports.serf_wan.unwrap_or(8302),
         recursors: recursors.iter().map(|text| recursor(text)).collect::<Result<_, _>>()?,
+        recursors_at_random: match file.dns_config.recursor_strategy.as_deref() {
+            None | Some("sequential") => false,
+            Some("random") => true,
+            Some(other) => {
+                return Err(invalid(
+                    "dns_config.recursor_strategy",
+                    format!("{other:?} is none of sequential, random"),
+                ));
+            }
+        },
         dns: file.dns_config,
-        scripts: flags.enable_script_checks || file.enable_script_checks.or(file.enable_local_script_checks).unwrap_or(false),
+        scripts: flags.enable_script_checks
+            || file.enable_script_checks.or(file.enable_local_script_checks).unwrap_or(false),
         check_update_interval: file.check_update_interval.map_or(Duration::from_secs(300), GoDuration::to_std),
         console: file.ui_config.enabled.unwrap_or(true),
         connections_per_client: file.limits.http_max_conns_per_client.unwrap_or(200).max(1),
     })
 }
 
-fn node_meta(flags: &AgentFlags, mut pairs: BTreeMap<String, String>) -> Result<callboard_proto::text::Meta, ConfigError> {
+fn node_meta(
+    flags: &AgentFlags,
+    mut pairs: BTreeMap<String, String>,
+) -> Result<callboard_proto::text::Meta, ConfigError> {
     for pair in &flags.node_meta {
         let split = pair.split_once(':').or_else(|| pair.split_once('='));
         let (key, value) = split.ok_or_else(|| invalid("node_meta", format!("{pair:?} is not key:value")))?;
@@ -479,6 +506,7 @@ impl FileConfig {
         take!(dns_config.a_record_limit);
         take!(dns_config.recursor_timeout);
         take!(dns_config.recursor_strategy);
+        take!(dns_config.disable_compression);
         take!(dns_config.enable_additional_node_meta_txt);
         take!(dns_config.soa.refresh);
         take!(dns_config.soa.retry);
@@ -507,7 +535,8 @@ mod tests {
     #[test]
     fn flags_win_over_files_and_files_over_defaults() {
         let flags = AgentFlags { dev: true, http_port: Some(0), node: Some("n1".into()), ..AgentFlags::default() };
-        let file = from_toml("datacenter = \"DC7\"\nbind_addr = \"127.0.0.9\"\nports = { http = 9, dns = -1 }").unwrap();
+        let file =
+            from_toml("datacenter = \"DC7\"\nbind_addr = \"127.0.0.9\"\nports = { http = 9, dns = -1 }").unwrap();
         let config = resolve(&flags, file).unwrap();
         assert_eq!((config.http_port, config.dns_port), (0, None));
         assert_eq!(config.datacenter, "dc7");

@@ -3,7 +3,7 @@
 //! The way through the house, from the outside in:
 //!
 //! - [`cli`] reads the command line, [`config`] the settings, [`server`] builds everything once;
-//! - [`http`] and `dns` answer clients, [`console`] serves the page; they read through one handle,
+//! - [`http`] and [`dns`] answer clients, [`console`] serves the page; they read through one handle,
 //! - [`cluster`]: propose, query, wait; it turns committed batches into
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; and [`check`] keeps the checks of the node alive.
@@ -16,6 +16,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod console;
+pub mod dns;
 pub mod error;
 pub mod http;
 pub mod identity;

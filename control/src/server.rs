@@ -6,6 +6,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use callboard_proto::dns::Zone;
+use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +17,7 @@ use tracing::{error, info};
 use crate::check::{CheckSettings, Checks, watch};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::Config;
+use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
 use crate::http::{Api, HttpLimits, routes, serve};
 use crate::identity::Identity;
@@ -26,7 +29,7 @@ pub struct Listeners {
     /// HTTP.
     pub http: TcpListener,
     /// DNS over UDP and TCP, on one port.
-    pub dns: Option<(Vec<UdpSocket>, TcpListener)>,
+    pub dns: Option<(UdpSocket, TcpListener)>,
 }
 
 impl Listeners {
@@ -36,10 +39,11 @@ impl Listeners {
     /// When an address is taken or not ours.
     pub async fn bind(config: &Config) -> Result<Listeners, Error> {
         let http = SocketAddr::new(config.client, config.http_port);
-        let http = TcpListener::bind(http).await.map_err(|source| Error::Bind { what: "HTTP", address: http, source })?;
+        let http =
+            TcpListener::bind(http).await.map_err(|source| Error::Bind { what: "HTTP", address: http, source })?;
         let dns = match config.dns_port {
             None => None,
-            Some(_) => None,
+            Some(port) => Some(bind_dns(SocketAddr::new(config.client, port)).await?),
         };
         Ok(Listeners { http, dns })
     }
@@ -68,7 +72,9 @@ impl Server {
             Some((_, tcp)) => Some(tcp.local_addr().map_err(|source| Error::Socket { what: "DNS", source })?),
         };
         let address = SocketAddr::new(config.advertise, config.server_port).to_string();
-        let cluster = Cluster::start(ClusterOptions { data_dir: config.data_dir.clone().filter(|_| !config.dev), address }).await?;
+        let cluster =
+            Cluster::start(ClusterOptions { data_dir: config.data_dir.clone().filter(|_| !config.dev), address })
+                .await?;
         let identity = Arc::new(identity(&config, &cluster, http.port(), dns_address));
         let telemetry = Telemetry::new(routes());
         let settings = CheckSettings {
@@ -83,6 +89,17 @@ impl Server {
         tasks.spawn(sign_in(cluster.clone(), identity, stop.clone()));
         tasks.spawn(watch(checks, stop.clone()));
         tasks.spawn(serve(api, listeners.http, stop.clone()));
+        if let Some((udp, tcp)) = listeners.dns {
+            let counters = telemetry.dns().clone();
+            tasks.spawn(dns::serve(
+                cluster.clone(),
+                dns_options(&config),
+                counters,
+                vec![udp],
+                vec![tcp],
+                stop.clone(),
+            ));
+        }
         info!(%http, dns = ?dns_address, "serving");
         Ok(Server { http, dns: dns_address, cluster, tasks, stop })
     }
@@ -132,6 +149,48 @@ fn identity(config: &Config, cluster: &Cluster, http_port: u16, dns: Option<Sock
         dev: config.dev,
         console: config.console,
     }
+}
+
+/// Binds DNS over UDP and TCP to one port. With port 0 the system picks it for TCP, and it may be taken for UDP.
+async fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
+    let failed = |source| Error::Bind { what: "DNS", address, source };
+    let mut tries = 16;
+    loop {
+        let tcp = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = tcp.local_addr().map_err(failed)?;
+        match UdpSocket::bind(bound).await {
+            Ok(udp) => return Ok((udp, tcp)),
+            Err(_) if address.port() == 0 && tries > 0 => tries -= 1,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn dns_options(config: &Config) -> DnsOptions {
+    let dns = &config.dns;
+    let seconds = |duration: GoDuration| u32::try_from(duration.to_std().as_secs()).unwrap_or(u32::MAX);
+    let zone = Zone::new(&config.domain, config.alt_domain.as_deref(), &config.datacenter);
+    let mut options = DnsOptions::new(zone);
+    let settings = &mut options.settings;
+    settings.node_ttl = dns.node_ttl.map_or(settings.node_ttl, seconds);
+    settings.service_ttl = dns.service_ttl.iter().map(|(rule, ttl)| (rule, seconds(*ttl))).collect();
+    settings.udp_answer_limit = dns.udp_answer_limit.unwrap_or(settings.udp_answer_limit);
+    settings.a_record_limit = dns.a_record_limit.unwrap_or(settings.a_record_limit);
+    settings.enable_truncate = dns.enable_truncate.unwrap_or(settings.enable_truncate);
+    settings.node_meta_txt = dns.enable_additional_node_meta_txt.unwrap_or(settings.node_meta_txt);
+    settings.soa.refresh = dns.soa.refresh.unwrap_or(settings.soa.refresh);
+    settings.soa.retry = dns.soa.retry.unwrap_or(settings.soa.retry);
+    settings.soa.expire = dns.soa.expire.unwrap_or(settings.soa.expire);
+    settings.soa.min_ttl = dns.soa.min_ttl.unwrap_or(settings.soa.min_ttl);
+    options.only_passing = dns.only_passing.unwrap_or(options.only_passing);
+    options.compress = !dns.disable_compression.unwrap_or(!options.compress);
+    options.recursors = config.recursors.clone();
+    options.recursor_timeout = dns.recursor_timeout.map_or(options.recursor_timeout, GoDuration::to_std);
+    options.recursor_strategy = match config.recursors_at_random {
+        true => RecursorStrategy::Random,
+        false => RecursorStrategy::Sequential,
+    };
+    options
 }
 
 /// Writes the node's own rows each time it begins to lead.

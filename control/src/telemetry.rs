@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::Response;
@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry as Series;
 
 use crate::cluster::Cluster;
+use crate::dns::DnsCounters;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -26,6 +27,7 @@ pub struct Telemetry {
     routes: Vec<Route>,
     connections: Gauge,
     state: StateGauges,
+    dns: Arc<DnsCounters>,
 }
 
 struct Route {
@@ -47,13 +49,9 @@ struct StateGauges {
     checkpoint: Gauge<u64, AtomicU64>,
     is_leader: Gauge,
     resident: Gauge,
-    dns: Family<DnsLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelSet)]
-struct DnsLabels {
-    kind: &'static str,
-    rcode: &'static str,
+    dns: Family<Labels, Counter>,
+    dns_truncated: Counter,
+    dns_forwarded: Counter,
 }
 
 type Labels = [(&'static str, &'static str); 2];
@@ -81,7 +79,7 @@ impl Telemetry {
         series.register("http_connections", "Open HTTP connections", connections.clone());
         let state = StateGauges::default();
         state.register(&mut series);
-        Arc::new(Telemetry { series, routes, connections, state })
+        Arc::new(Telemetry { series, routes, connections, state, dns: Arc::default() })
     }
 
     /// Counts an answer on its way out.
@@ -101,10 +99,16 @@ impl Telemetry {
         Connection(self.connections.clone())
     }
 
+    /// What the DNS server counts in.
+    #[must_use]
+    pub fn dns(&self) -> &Arc<DnsCounters> {
+        &self.dns
+    }
+
     /// The text that Prometheus scrapes.
     #[must_use]
     pub fn render(&self, cluster: &Cluster) -> String {
-        self.state.read(cluster);
+        self.state.read(cluster, &self.dns);
         let mut text = String::with_capacity(16 * 1024);
         if encode(&mut text, &self.series).is_err() {
             // Writing to a String cannot fail; say so where an operator looks rather than panic.
@@ -129,21 +133,33 @@ impl StateGauges {
         series.register("raft_term", "The election period", self.term.clone());
         series.register("raft_commit_index", "The last committed log entry", self.committed.clone());
         series.register("raft_applied_index", "The last applied log entry", self.applied.clone());
-        series.register("raft_checkpoint_index", "The log entry that the newest checkpoint reaches", self.checkpoint.clone());
+        series.register(
+            "raft_checkpoint_index",
+            "The log entry that the newest checkpoint reaches",
+            self.checkpoint.clone(),
+        );
         series.register("raft_is_leader", "1 while this node leads", self.is_leader.clone());
         series.register("process_resident_memory_bytes", "Resident memory", self.resident.clone());
         series.register("dns_queries", "DNS answers by type and code", self.dns.clone());
+        series.register("dns_truncated", "DNS answers that were cut to fit", self.dns_truncated.clone());
+        series.register("dns_forwarded", "DNS questions passed on to recursors", self.dns_forwarded.clone());
     }
 
-    fn read(&self, cluster: &Cluster) {
+    fn read(&self, cluster: &Cluster, dns: &DnsCounters) {
         let registry = cluster.registry();
         let status = cluster.status();
+        let set = |counter: &Counter, count| counter.inner().store(count, Ordering::Relaxed);
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.index.set(registry.index().0);
         self.nodes.set(count(registry.nodes().count()));
         self.services.set(count(registry.services().count()));
         self.waiters.set(count(cluster.hub().waiters()));
-        self.wakeups.inner().store(cluster.hub().wakeups(), std::sync::atomic::Ordering::Relaxed);
+        set(&self.wakeups, cluster.hub().wakeups());
+        for (record_type, code, count) in dns.queries() {
+            set(&self.dns.get_or_create(&[("type", record_type), ("rcode", code)]), count);
+        }
+        set(&self.dns_truncated, dns.truncated());
+        set(&self.dns_forwarded, dns.forwarded());
         self.term.set(status.term);
         self.committed.set(status.committed);
         self.applied.set(status.applied);

@@ -90,7 +90,13 @@ impl Hub {
             for topic in touched.iter() {
                 due.extend(slots.by_topic.get(topic).cloned());
                 if let Topic::Key(key) = topic {
-                    due.extend(slots.prefixes.iter().filter(|(prefix, _)| key.starts_with(&***prefix)).map(|(_, slot)| slot.clone()));
+                    due.extend(
+                        slots
+                            .prefixes
+                            .iter()
+                            .filter(|(prefix, _)| key.starts_with(&***prefix))
+                            .map(|(_, slot)| slot.clone()),
+                    );
                 }
             }
         }

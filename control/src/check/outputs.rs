@@ -25,7 +25,10 @@ struct Pending {
 impl Outputs {
     /// Notes a newer output; it becomes due when the first unwritten one does.
     pub(super) fn put(&mut self, key: Key, output: Text, due: Instant) {
-        self.pending.entry(key).and_modify(|pending| pending.output = output.clone()).or_insert(Pending { output, due });
+        self.pending
+            .entry(key)
+            .and_modify(|pending| pending.output = output.clone())
+            .or_insert(Pending { output, due });
     }
 
     /// Forgets what is pending: the registry has something newer, or the check is gone.
@@ -47,7 +50,10 @@ impl Outputs {
     pub(super) fn due(&mut self, now: Instant) -> Vec<(Key, Text)> {
         let due: Vec<Key> =
             self.pending.iter().filter(|(_, pending)| pending.due <= now).map(|(key, _)| key.clone()).collect();
-        due.into_iter().filter_map(|key| self.pending.remove_entry(&key)).map(|(key, pending)| (key, pending.output)).collect()
+        due.into_iter()
+            .filter_map(|key| self.pending.remove_entry(&key))
+            .map(|(key, pending)| (key, pending.output))
+            .collect()
     }
 }
 

@@ -123,7 +123,9 @@ impl Watcher {
             }
         };
         let registry = self.checks.shared.cluster.registry();
-        if let Some(instance) = registry.instance(&check.node, check.instance.as_str()).filter(|instance| instance.port > 0) {
+        if let Some(instance) =
+            registry.instance(&check.node, check.instance.as_str()).filter(|instance| instance.port > 0)
+        {
             runner = runner.with_port(instance.port);
         }
         let end = stop.child_token();
@@ -164,7 +166,8 @@ impl Watcher {
             (state.deadlines.due(now), state.outputs.due(now))
         };
         let registry = self.checks.shared.cluster.registry();
-        let status_of = |key: &Key| registry.check(&key.0, key.1.as_str()).map(|check| (check.status, check.output.clone()));
+        let status_of =
+            |key: &Key| registry.check(&key.0, key.1.as_str()).map(|check| (check.status, check.output.clone()));
         let late = late.into_iter().filter(|_| leads).filter_map(|key| {
             let (status, last) = status_of(&key)?;
             let last = outputs.iter().find(|(other, _)| *other == key).map_or(last, |(_, output)| output.clone());
@@ -172,11 +175,14 @@ impl Watcher {
         });
         let due: Vec<_> = late.collect();
         let held = outputs.into_iter().filter_map(|(key, output)| Some((status_of(&key)?.0, key, output)));
-        let held = held.filter(|(_, key, _)| !due.iter().any(|(late, ..)| late == key)).map(|(status, key, output)| (key, status, output));
+        let held = held
+            .filter(|(_, key, _)| !due.iter().any(|(late, ..)| late == key))
+            .map(|(status, key, output)| (key, status, output));
         // Proposed together, so that a thousand expiries cost one entry of the log.
-        let writes = held.collect::<Vec<_>>().into_iter().chain(due.iter().cloned()).map(|((node, id), status, output)| {
-            self.checks.shared.cluster.propose(Command::UpdateCheck { node, id, status, output })
-        });
+        let writes =
+            held.collect::<Vec<_>>().into_iter().chain(due.iter().cloned()).map(|((node, id), status, output)| {
+                self.checks.shared.cluster.propose(Command::UpdateCheck { node, id, status, output })
+            });
         for result in futures_util::future::join_all(writes).await {
             report(result.map(|_| ()));
         }
@@ -205,12 +211,16 @@ impl Watcher {
             return;
         }
         let now = Instant::now();
-        let due: Vec<Key> = self.reaps.iter().filter(|(_, reap)| reap.is_due(now)).map(|(key, _)| key.clone()).collect();
+        let due: Vec<Key> =
+            self.reaps.iter().filter(|(_, reap)| reap.is_due(now)).map(|(key, _)| key.clone()).collect();
         for (node, id) in due {
-            let Some(instance) = self.seen.check(&node, id.as_str()).map(|check| check.instance.clone()) else { continue };
+            let Some(instance) = self.seen.check(&node, id.as_str()).map(|check| check.instance.clone()) else {
+                continue;
+            };
             // A node that carries a control node has its health check, and so is never empty.
             info!(%node, %instance, check = %id, "deregistering an instance that stayed critical");
-            let command = Command::DeregisterInstance { node, id: instance, prune: Prune::EmptyNode, missing: Missing::Fine };
+            let command =
+                Command::DeregisterInstance { node, id: instance, prune: Prune::EmptyNode, missing: Missing::Fine };
             report(self.checks.shared.cluster.propose(command).await.map(|_| ()));
         }
     }

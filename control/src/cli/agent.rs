@@ -42,7 +42,8 @@ fn log_to_stderr(config: &Config) {
         // The engine narrates every step at info; its warnings are enough.
         EnvFilter::new(format!("{},openraft=error", config.log_level))
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     if config.log_json { log.json().init() } else { log.init() }
 }
 
@@ -78,7 +79,8 @@ fn write_pid(path: &std::path::Path) -> Result<(), Error> {
 
 /// The first signal asks for an end in good order, the second for an end.
 async fn stop_on_signal(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be listened to");
         return;
     };

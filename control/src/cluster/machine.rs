@@ -74,7 +74,8 @@ impl Machine for RegistryMachine {
     }
 
     fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
-        self.registry = Registry::read_from(from).map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
+        let restored = Registry::read_from(from).map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
+        self.registry = restored.replacing(&self.registry);
         self.publish();
         self.hub.abandon();
         Ok(())

@@ -48,9 +48,7 @@ pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     let id = call.argument("Missing service ID")?;
     let wait = match call.params.filled("wait") {
         None => None,
-        Some(text) => GoDuration::parse(text)
-            .map_err(|_| callboard_proto::api::query::QueryError::Wait)?
-            .positive(),
+        Some(text) => GoDuration::parse(text).map_err(|_| callboard_proto::api::query::QueryError::Wait)?.positive(),
     };
     let seen = call.params.filled("hash");
     let mut subscription = call.api.cluster.hub().subscribe(&[Topic::Services]);
@@ -92,7 +90,10 @@ pub(super) async fn register(mut call: Call<'_>) -> Result<Response, Failure> {
     for new in &checks {
         call.api.checks.allows(&new.check)?;
     }
-    let replace = call.params.get("replace-existing-checks").is_some_and(|text| text.is_empty() || parse_bool(text) == Some(true));
+    let replace = call
+        .params
+        .get("replace-existing-checks")
+        .is_some_and(|text| text.is_empty() || parse_bool(text) == Some(true));
     let beaten: Vec<CheckId> = checks.iter().map(|new| new.check.id.clone()).collect();
     let node = scope.node.name.clone();
     let registration = Registration {
@@ -130,7 +131,9 @@ fn unknown_instance(id: &str) -> String {
 fn enable(call: &Call<'_>) -> Result<bool, Failure> {
     match call.params.filled("enable") {
         None => Err(Failure::BadRequest("Missing value for enable".to_owned())),
-        Some(text) => parse_bool(text).ok_or_else(|| Failure::BadRequest(format!("Invalid value for enable: {text:?}"))),
+        Some(text) => {
+            parse_bool(text).ok_or_else(|| Failure::BadRequest(format!("Invalid value for enable: {text:?}")))
+        }
     }
 }
 
@@ -142,7 +145,8 @@ pub(super) async fn service_maintenance(call: &Call<'_>) -> Result<Response, Fai
     let Some(instance) = local(&registry, &scope.node.name).find(|instance| instance.id.as_str() == id) else {
         return Err(Failure::NotFound(unknown_instance(id)));
     };
-    maintenance(call, format!("{SERVICE_MAINTENANCE}{id}"), "Service Maintenance Mode", instance.id.clone(), enable).await
+    maintenance(call, format!("{SERVICE_MAINTENANCE}{id}"), "Service Maintenance Mode", instance.id.clone(), enable)
+        .await
 }
 
 pub(super) async fn node_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
@@ -150,7 +154,13 @@ pub(super) async fn node_maintenance(call: &Call<'_>) -> Result<Response, Failur
     maintenance(call, NODE_MAINTENANCE.to_owned(), "Node Maintenance Mode", InstanceId::none(), enable).await
 }
 
-async fn maintenance(call: &Call<'_>, id: String, name: &str, instance: InstanceId, enable: bool) -> Result<Response, Failure> {
+async fn maintenance(
+    call: &Call<'_>,
+    id: String,
+    name: &str,
+    instance: InstanceId,
+    enable: bool,
+) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let id = CheckId::parse(&id).map_err(|error| Failure::BadRequest(format!("Invalid check: {error}")))?;
     let node = scope.node.name.clone();
@@ -159,8 +169,10 @@ async fn maintenance(call: &Call<'_>, id: String, name: &str, instance: Instance
         return Ok(reply::empty());
     }
     let of = if instance.is_none() { "node" } else { "service" };
-    let default = format!("Maintenance mode is enabled for this {of}, but no reason was provided. This is a default message.");
-    let notes = callboard_proto::api::agent::text("reason", call.params.filled("reason").unwrap_or(&default), 64 * 1024)?;
+    let default =
+        format!("Maintenance mode is enabled for this {of}, but no reason was provided. This is a default message.");
+    let notes =
+        callboard_proto::api::agent::text("reason", call.params.filled("reason").unwrap_or(&default), 64 * 1024)?;
     let check = Check {
         node,
         id,
@@ -190,20 +202,32 @@ async fn maintenance(call: &Call<'_>, id: String, name: &str, instance: Instance
 }
 
 /// The health of one instance as the agent sees it.
-fn health(call: &Call<'_>, registry: &Registry, node: &NodeName, instance: &Instance) -> (AggregatedStatus, AgentServiceHealth) {
-    let of_node = registry.checks_of(node, &InstanceId::none()).filter(|check| check.id.as_str() != callboard_proto::check::SERF_HEALTH);
+fn health(
+    call: &Call<'_>,
+    registry: &Registry,
+    node: &NodeName,
+    instance: &Instance,
+) -> (AggregatedStatus, AgentServiceHealth) {
+    let of_node = registry
+        .checks_of(node, &InstanceId::none())
+        .filter(|check| check.id.as_str() != callboard_proto::check::SERF_HEALTH);
     let checks: Vec<HealthCheck> =
         registry.checks_of(node, &instance.id).chain(of_node).map(|check| shown(call.api, check)).collect();
     let status = AggregatedStatus::of(checks.iter().map(|check| (check.id.as_str(), check.status)));
     let service = AgentService::of(instance, call.api.datacenter());
-    (status, AgentServiceHealth { aggregated_status: status.as_str().into(), service: Some(service), checks: Some(checks) })
+    (
+        status,
+        AgentServiceHealth { aggregated_status: status.as_str().into(), service: Some(service), checks: Some(checks) },
+    )
 }
 
 fn health_status(status: AggregatedStatus) -> StatusCode {
     match status {
         AggregatedStatus::Status(CheckStatus::Passing) => StatusCode::OK,
         AggregatedStatus::Status(CheckStatus::Warning) => StatusCode::TOO_MANY_REQUESTS,
-        AggregatedStatus::Status(CheckStatus::Critical) | AggregatedStatus::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
+        AggregatedStatus::Status(CheckStatus::Critical) | AggregatedStatus::Maintenance => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 
@@ -226,11 +250,16 @@ pub(super) fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
     let Some(instance) = local(&registry, &scope.node.name).find(|instance| instance.id.as_str() == id) else {
         let absent = AgentServiceHealth { aggregated_status: "critical".into(), service: None, checks: None };
         let reason = format!("ServiceId {id} not found");
-        let body = if wants_text(call) { reply::text(StatusCode::NOT_FOUND, reason.clone()) } else { json(&absent, call.pretty()) };
+        let body = if wants_text(call) {
+            reply::text(StatusCode::NOT_FOUND, reason.clone())
+        } else {
+            json(&absent, call.pretty())
+        };
         return Ok(unhealthy(body, StatusCode::NOT_FOUND, &reason));
     };
     let (status, health) = health(call, &registry, &scope.node.name, instance);
-    let body = if wants_text(call) { reply::text(StatusCode::OK, status.as_str()) } else { json(&health, call.pretty()) };
+    let body =
+        if wants_text(call) { reply::text(StatusCode::OK, status.as_str()) } else { json(&health, call.pretty()) };
     Ok(unhealthy(body, health_status(status), status.as_str()))
 }
 
@@ -250,11 +279,14 @@ pub(super) fn health_by_name(call: &Call<'_>) -> Result<Response, Failure> {
     let Some(worst) = found.iter().map(|(status, _)| *status).max_by_key(rank) else {
         let reason = format!("ServiceName {name} Not Found");
         let nothing: [AgentServiceHealth; 0] = [];
-        let body = if wants_text(call) { reply::text(StatusCode::NOT_FOUND, "critical") } else { json(&nothing, call.pretty()) };
+        let body = if wants_text(call) {
+            reply::text(StatusCode::NOT_FOUND, "critical")
+        } else {
+            json(&nothing, call.pretty())
+        };
         return Ok(unhealthy(body, StatusCode::NOT_FOUND, &reason));
     };
     let list: Vec<_> = found.into_iter().map(|(_, health)| health).collect();
     let body = if wants_text(call) { reply::text(StatusCode::OK, worst.as_str()) } else { json(&list, call.pretty()) };
     Ok(unhealthy(body, health_status(worst), worst.as_str()))
 }
-

@@ -10,10 +10,10 @@ use callboard_proto::check::SERF_HEALTH;
 use callboard_proto::definition::Figures;
 use callboard_proto::{Check, CheckId, CheckStatus, InstanceId};
 
+use super::Api;
 use super::health::filter;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
-use super::Api;
 use crate::check::Beat;
 use crate::registry::{Command, Missing, Registration};
 
@@ -77,7 +77,8 @@ fn check_id(text: &str) -> Result<CheckId, Failure> {
 
 pub(super) async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
-    let command = Command::DeregisterCheck { node: scope.node.name, id: check_id(call.rest)?, missing: Missing::Refused };
+    let command =
+        Command::DeregisterCheck { node: scope.node.name, id: check_id(call.rest)?, missing: Missing::Refused };
     call.api.cluster.propose(command).await?;
     Ok(reply::empty())
 }
@@ -99,7 +100,12 @@ pub(super) async fn update(mut call: Call<'_>) -> Result<Response, Failure> {
     deliver(&call, status, update.output, update.figures).await
 }
 
-async fn deliver(call: &Call<'_>, status: CheckStatus, output: String, figures: Option<Figures>) -> Result<Response, Failure> {
+async fn deliver(
+    call: &Call<'_>,
+    status: CheckStatus,
+    output: String,
+    figures: Option<Figures>,
+) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let beat = Beat { node: scope.node.name, id: check_id(call.rest)?, status, output, figures };
     call.api.checks.beat(beat).await?;

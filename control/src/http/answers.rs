@@ -1,7 +1,7 @@
 //! Encoded answers, shared by everyone who asks the same question.
 //!
-//! An answer is a function of the question and of the index that the question has in the registry; while
-//! that index stands, the bytes do too. So five thousand readers that wake together cost one encoding.
+//! An answer is a function of the question and of the index that the question has in one lineage of states
+//! (see [`Age`]); while that stands, the bytes do too. So five thousand readers that wake together cost one encoding.
 //! Bounded by entries and bytes; past the bound, entries are given up and encoded again when asked.
 
 use std::collections::HashMap;
@@ -35,12 +35,19 @@ struct Shard {
 /// One question's newest answer; its lock is held while the answer is encoded, so that it is encoded once.
 #[derive(Default)]
 struct Entry {
-    latest: Mutex<Option<(Index, Bytes)>>,
+    latest: Mutex<Option<(Age, Bytes)>>,
+}
+
+/// How new an answer is: which lineage of states it is of (a restore begins another), and its index there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age {
+    pub(super) lineage: u64,
+    pub(super) index: Index,
 }
 
 impl Answers {
-    /// The answer to a question at an index, encoded now if nobody asked before.
-    pub(super) fn get(&self, question: &str, index: Index, encode: impl FnOnce() -> Bytes) -> Bytes {
+    /// The answer to a question at an age, encoded now if nobody asked before.
+    pub(super) fn get(&self, question: &str, age: Age, encode: impl FnOnce() -> Bytes) -> Bytes {
         let shard = &self.shards[self.hasher.hash_one(question) as usize % SHARDS];
         let entry = {
             let mut shard = shard.lock();
@@ -57,24 +64,17 @@ impl Answers {
         };
         let mut latest = entry.latest.lock();
         match &*latest {
-            Some((at, body)) if *at == index => return body.clone(),
+            Some((at, body)) if *at == age => return body.clone(),
             // A reader of an older state keeps its own answer to itself.
-            Some((at, _)) if *at > index => return encode(),
+            Some((at, _)) if *at > age => return encode(),
             _ => {}
         }
         let body = encode();
-        let before = latest.replace((index, body.clone())).map_or(0, |(_, old)| old.len());
+        let before = latest.replace((age, body.clone())).map_or(0, |(_, old)| old.len());
         drop(latest);
         let mut shard = shard.lock();
         shard.bytes = (shard.bytes + body.len()).saturating_sub(before);
         body
-    }
-
-    /// Forgets everything: the state was replaced whole, and indexes may mean something else.
-    pub(super) fn clear(&self) {
-        for shard in &self.shards {
-            *shard.lock() = Shard::default();
-        }
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let answers = Answers::default();
         let mut encoded = 0;
         let mut ask = |index: u64| {
-            answers.get("q", Index(index), || {
+            answers.get("q", Age { lineage: 0, index: Index(index) }, || {
                 encoded += 1;
                 Bytes::from(index.to_string())
             })
@@ -104,7 +104,8 @@ mod tests {
     fn memory_is_bounded() {
         let answers = Answers::default();
         for question in 0..100_000 {
-            answers.get(&question.to_string(), Index(1), || Bytes::from_static(b"0123456789"));
+            answers
+                .get(&question.to_string(), Age { lineage: 0, index: Index(1) }, || Bytes::from_static(b"0123456789"));
         }
         let held: usize = answers.shards.iter().map(|shard| shard.lock().answers.len()).sum();
         assert!(held <= SHARDS * QUESTIONS_MAX);

@@ -15,8 +15,9 @@ use callboard_proto::index::wait_for;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::reply::{self, Failure, Response};
 use super::Api;
+use super::answers::Age;
+use super::reply::{self, Failure, Response};
 use crate::cluster::View;
 use crate::registry::{Registry, Topic};
 
@@ -92,9 +93,11 @@ fn answer<Q: Question>(api: &Api, options: &ReadOptions, question: &Q, view: &Vi
     let registry = &view.registry;
     let index = question.index(registry);
     let encoded = match question.key() {
-        Some(key) => Answer::Json(api.answers.get(&key, index, || match question.answer(registry) {
-            Answer::Json(body) => body,
-            Answer::Absent | Answer::Ready(_) => Bytes::new(),
+        Some(key) => Answer::Json(api.answers.get(&key, Age { lineage: registry.lineage(), index }, || {
+            match question.answer(registry) {
+                Answer::Json(body) => body,
+                Answer::Absent | Answer::Ready(_) => Bytes::new(),
+            }
         })),
         None => question.answer(registry),
     };

@@ -146,8 +146,11 @@ impl Question for ServiceNodes {
     }
 
     fn answer(&self, registry: &Registry) -> Answer {
-        let rows: Box<dyn Iterator<Item = _>> =
-            if self.connect { Box::new(speaks_mesh_for(registry, &self.name)) } else { Box::new(registry.service(&self.name)) };
+        let rows: Box<dyn Iterator<Item = _>> = if self.connect {
+            Box::new(speaks_mesh_for(registry, &self.name))
+        } else {
+            Box::new(registry.service(&self.name))
+        };
         let services: Vec<CatalogService> = rows
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))

@@ -34,7 +34,10 @@ fn registration(request: RegisterRequest) -> Result<Registration, Failure> {
         return Err(refused("Must provide address if SkipNodeUpdate is not set"));
     }
     if !request.id.is_empty() && uuid::Uuid::parse_str(&request.id).is_err() {
-        return Err(refused(format!("Bad node ID: {:?} is not a UUID", request.id.chars().take(64).collect::<String>())));
+        return Err(refused(format!(
+            "Bad node ID: {:?} is not a UUID",
+            request.id.chars().take(64).collect::<String>()
+        )));
     }
     let name = NodeName::parse(&request.node).map_err(|error| InvalidRequest(format!("Invalid Node: {error}")))?;
     let node = Node {
@@ -171,7 +174,9 @@ pub(super) async fn deregister(mut call: Call<'_>) -> Result<Response, Failure> 
     } else if request.service_id.is_empty() && request.check_id.is_empty() {
         Command::DeregisterNode { node }
     } else {
-        return Err(Failure::BadRequest("Invalid ServiceID or CheckID: too long, or with control characters".to_owned()));
+        return Err(Failure::BadRequest(
+            "Invalid ServiceID or CheckID: too long, or with control characters".to_owned(),
+        ));
     };
     call.api.cluster.propose(command).await?;
     Ok(json(&true, call.pretty()))

@@ -161,8 +161,11 @@ pub(super) fn speaks_mesh_for<'a>(
     registry.services().flat_map(|row| registry.members(row)).filter(move |(_, instance)| {
         if &*instance.kind == "connect-proxy" {
             let proxy: serde_json::Value = serde_json::from_str(&instance.proxy).unwrap_or_default();
-            let destination = ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
-            return destination.and_then(|name| name.as_str()).is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_str()));
+            let destination =
+                ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
+            return destination
+                .and_then(|name| name.as_str())
+                .is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_str()));
         }
         instance.connect_native && instance.service.folded() == wanted
     })
@@ -198,9 +201,8 @@ impl Question for CheckList {
 
     fn answer(&self, registry: &Registry) -> Answer {
         let meta = &self.options.node_meta;
-        let on_wanted_node = |check: &Check| {
-            meta.is_empty() || registry.node(&check.node).is_some_and(|node| has_meta(node, meta))
-        };
+        let on_wanted_node =
+            |check: &Check| meta.is_empty() || registry.node(&check.node).is_some_and(|node| has_meta(node, meta));
         let rows: Box<dyn Iterator<Item = &Arc<Check>>> = match &self.which {
             Which::Node(name) => Box::new(registry.checks_on(name)),
             Which::Service(name) => Box::new(

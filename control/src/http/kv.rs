@@ -19,7 +19,9 @@ use crate::registry::{Command, KvCondition, Outcome, Registry, Topic};
 pub(super) async fn kv(call: Call<'_>) -> Result<Response, Failure> {
     if call.rest.len() > KEY_MAX {
         let length = call.rest.len();
-        return Err(Failure::BadRequest(format!("Invalid key: it is {length} bytes long; at most {KEY_MAX} are accepted")));
+        return Err(Failure::BadRequest(format!(
+            "Invalid key: it is {length} bytes long; at most {KEY_MAX} are accepted"
+        )));
     }
     match call.method {
         Method::PUT => Box::pin(put(call)).await,

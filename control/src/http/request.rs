@@ -117,7 +117,9 @@ pub(super) struct Scope {
 
 fn too_large(length: Option<u64>, max: usize) -> Failure {
     let size = length.map(|length| format!("({length} bytes)")).unwrap_or_default();
-    Failure::TooLarge(format!("Request body{size} too large, max size: {max} bytes. The value is too large for the registry; keep it elsewhere and store a reference."))
+    Failure::TooLarge(format!(
+        "Request body{size} too large, max size: {max} bytes. The value is too large for the registry; keep it elsewhere and store a reference."
+    ))
 }
 
 /// Answers a request, whatever it is.
@@ -152,15 +154,8 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
         match Params::parse(query) {
             Err(error) => Err(error.into()),
             Ok(params) => {
-                let call = Call {
-                    api,
-                    method: parts.method,
-                    rest,
-                    params,
-                    query,
-                    accept_text,
-                    body: Some((body, length)),
-                };
+                let call =
+                    Call { api, method: parts.method, rest, params, query, accept_text, body: Some((body, length)) };
                 dispatch(endpoint, call).await
             }
         }

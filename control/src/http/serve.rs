@@ -130,7 +130,9 @@ async fn connection(api: Arc<Api>, stream: TcpStream, place: Place, stop: Cancel
 }
 
 async fn refuse(mut stream: TcpStream, max: usize) {
-    let text = format!("Your IP is issuing too many concurrent connections, please rate limit your calls (limits.http_max_conns_per_client = {max})\n");
+    let text = format!(
+        "Your IP is issuing too many concurrent connections, please rate limit your calls (limits.http_max_conns_per_client = {max})\n"
+    );
     let answer = format!(
         "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
         text.len()

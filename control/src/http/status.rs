@@ -59,7 +59,8 @@ pub(super) fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
     let identity = &api.identity;
     let registry = api.cluster.registry();
     let status = api.cluster.status();
-    let checks: Vec<_> = registry.checks_on(&identity.node_name).filter(|check| check.owner == CheckOwner::Agent).collect();
+    let checks: Vec<_> =
+        registry.checks_on(&identity.node_name).filter(|check| check.owner == CheckOwner::Agent).collect();
     let beaten = checks.iter().filter(|check| &*check.kind == "ttl").count();
     let services = registry.instances_on(&identity.node_name).count();
     let meta: serde_json::Map<String, Value> =

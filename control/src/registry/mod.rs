@@ -38,6 +38,8 @@ pub struct Registry {
     kv: OrdMap<Text, Arc<KvEntry>>,
     graves: Graves,
     tables: Tables,
+    /// How often this process replaced the state whole. Not part of the state, and never written.
+    lineage: u64,
 }
 
 /// When each kind of row last changed.
@@ -98,6 +100,19 @@ impl Registry {
             self.index = change.at;
         }
         outcome
+    }
+
+    /// Makes this state the successor of another that it replaces whole.
+    #[must_use]
+    pub fn replacing(self, other: &Registry) -> Registry {
+        Registry { lineage: other.lineage + 1, ..self }
+    }
+
+    /// Which of the states that this process replaced one another by whole this one comes from: indexes of
+    /// different ones cannot be compared.
+    #[must_use]
+    pub fn lineage(&self) -> u64 {
+        self.lineage
     }
 
     /// The place in history: how many commands changed something.
