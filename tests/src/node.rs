@@ -23,8 +23,7 @@ pub struct Node {
     pub process: Process,
     /// Its HTTP API.
     pub http: Http,
-    /// Its DNS server.
-    pub dns: Dns,
+    dns: Option<Dns>,
     data_dir: Option<PathBuf>,
     flags: Vec<String>,
 }
@@ -69,6 +68,35 @@ impl Node {
         command
     }
 
+    /// Its DNS server.
+    ///
+    /// # Panics
+    /// When it was started without one.
+    #[must_use]
+    pub fn dns(&self) -> Dns {
+        self.dns.expect("this node serves DNS")
+    }
+
+    /// The figure of a metric without labels, `None` while it is not shown.
+    ///
+    /// # Panics
+    /// When the metrics are not answered.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let shown = self.http.get("/metrics").ok().text();
+        shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    }
+
+    /// Waits until at least so many readers wait for a change. A reader of several topics counts several times.
+    ///
+    /// # Panics
+    /// When they do not come to.
+    pub fn until_waiters(&self, count: u32) {
+        wait::until_true(&format!("{count} waiting readers"), Duration::from_secs(10), || {
+            self.metric("callboard_watch_waiters") >= Some(f64::from(count))
+        });
+    }
+
     /// Kills it with SIGKILL and starts another process on the same data folder.
     ///
     /// # Panics
@@ -79,7 +107,8 @@ impl Node {
         Self::start(self.data_dir.clone(), self.flags.clone())
     }
 
-    /// Waits until it has a leader: from here on reads and writes are answered.
+    /// Waits until it has a leader and its own row: from here on reads and writes are answered, and the catalog has its
+    /// first content.
     fn start(data_dir: Option<PathBuf>, flags: Vec<String>) -> Self {
         let process = Process::start(&mut Self::command(data_dir.as_deref(), &flags));
         let (http, dns) = addresses(&process);
@@ -87,20 +116,21 @@ impl Node {
         wait::until_true("a leader", START_LIMIT, || {
             http.request("GET", "/v1/status/leader", b"").is_ok_and(|reply| reply.status == 200 && reply.body.len() > 2)
         });
-        Self { process, http, dns: Dns::new(dns), data_dir, flags }
+        wait::until_true("the node's own row", START_LIMIT, || {
+            http.request("GET", "/v1/health/node/n1", b"").is_ok_and(|reply| reply.text().contains("serfHealth"))
+        });
+        Self { process, http, dns: dns.map(Dns::new), data_dir, flags }
     }
 }
 
-/// Reads the line that a node says once it serves.
+/// Reads the line that a node says once it serves: HTTP, and DNS unless that is turned off.
 ///
 /// # Panics
-/// When the line does not come or names no addresses.
+/// When the line does not come or names no HTTP address.
 #[must_use]
-pub fn addresses(process: &Process) -> (SocketAddr, SocketAddr) {
+pub fn addresses(process: &Process) -> (SocketAddr, Option<SocketAddr>) {
     let line = process.line(START_LIMIT);
     let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in the first line: {line}"));
-    let address = |key: &str| {
-        said[key].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
-    };
-    (address("http"), address("dns"))
+    let address = |key: &str| said[key].as_str().and_then(|text| text.parse().ok());
+    (address("http").unwrap_or_else(|| panic!("no HTTP address in {line}")), address("dns"))
 }

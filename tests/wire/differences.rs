@@ -1,0 +1,166 @@
+//! The differences from the recorded answers that are meant. The recording is of Consul 1.10; the contract follows
+//! later versions and says where we go our own way. Each line names the part of the contract that explains it.
+
+/// A difference that is meant.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// The request: method and the beginning of the path, `*` for any. A `$` at the end asks for the whole path.
+    request: &'static str,
+    /// The end of the place: a key, `header X`, `status` or `text`; `=` before it asks for the whole place.
+    place: &'static str,
+    /// The part of the contract that asks for it. It is what a reader of the list wants, and of no use to the code.
+    #[expect(dead_code, reason = "printed with the value when a listed difference is gone")]
+    contract: &'static str,
+}
+
+impl Difference {
+    /// Whether it explains a difference in an answer.
+    pub(crate) fn explains(&self, request: &str, place: &str) -> bool {
+        let request_fits = match self.request.strip_suffix('$') {
+            Some(whole) => request == whole,
+            None => self.request == "*" || request.starts_with(self.request),
+        };
+        let place_fits = match self.place.strip_prefix('=') {
+            Some(whole) => place == whole,
+            None => place == self.place || place.ends_with(&format!(".{}", self.place)),
+        };
+        request_fits && place_fits
+    }
+}
+
+/// The list.
+pub(crate) fn all() -> Vec<Difference> {
+    TABLE.iter().map(|&(request, place, contract)| Difference { request, place, contract }).collect()
+}
+
+const TABLE: &[(&str, &str, &str)] = &[
+    // What is newer than the recording.
+    ("*", "Meta.consul-version", "1: the node's Meta carries consul-version"),
+    ("*", "NodeMeta.consul-version", "1: the node's Meta carries consul-version"),
+    ("GET /v1/agent/self", "=Config.BuildDate", "6.1: Config has BuildDate"),
+    (
+        "GET /v1/agent/self",
+        "=xDS",
+        "6.1: top-level keys are exactly Config, DebugConfig, Coord, Member, Stats, Meta, xDS",
+    ),
+    ("GET /v1/agent/members", "Tags.grpc_port", "5.10: server tags"),
+    ("GET /v1/agent/members", "Tags.grpc_tls_port", "5.10: server tags"),
+    ("GET /v1/agent/members", "Tags.build", "5.10: build=1.22.0:…"),
+    ("*", "PeerName", "5.2: PeerName is the empty text"),
+    ("*", "ServiceLocality", "5.5: ServiceLocality is null"),
+    ("GET /v1/kv/", "=header x-consul-effective-consistency", "2.4: KV reads carry the same header set"),
+    ("PUT /v1/agent/check/deregister/none", "=status", "6.11: unknown is 404"),
+    ("PUT /v1/agent/check/deregister/none", "=text", "6.11: unknown is 404 with this text"),
+    ("PUT /v1/agent/check/deregister/none", "=header content-type", "2.3: text errors are text/plain"),
+    ("PUT /v1/agent/service/maintenance/none", "=text", "6.8: the same text as for deregistering"),
+    ("GET /v1/nope", "=text", "2.1: unknown path"),
+    ("GET /nope", "=text", "2.1: unknown path"),
+    ("GET /v1/nope", "=header content-type", "2.3: text errors are text/plain"),
+    ("GET /nope", "=header content-type", "2.3: text errors are text/plain"),
+    ("GET /v1/nope", "=header vary", "2.4: Vary on all answers"),
+    ("GET /nope", "=header vary", "2.4: Vary on all answers"),
+    ("GET /v1/nope", "=header x-consul-default-acl-policy", "2.4: on all answers below /v1"),
+    ("GET /nope", "=header x-consul-default-acl-policy", "2.4: on all answers below /v1; harmless elsewhere"),
+    ("GET /v1/catalog/services?filter", "=consul", "9.3: only instances that match the filter contribute"),
+    ("GET /v1/catalog/services?filter", "=min", "9.3: only instances that match the filter contribute"),
+    ("GET /v1/kv/a?cached", "=header x-cache", "2.4: X-Cache on cache-able reads with ?cached"),
+    // What is this node's own.
+    ("GET /v1/agent/members", "[].Port", "1: ports of the default, the recorded ones were free ports"),
+    ("GET /v1/agent/members", "Tags.id", "5.10: the node's own id"),
+    ("GET /v1/agent/members", "Tags.port", "1: ports of the default"),
+    ("GET /v1/agent/members", "Tags.wan_join_port", "1: ports of the default"),
+    ("GET /v1/catalog/service/consul", "ServicePort", "1: the service consul is on the server's port"),
+    ("GET /v1/catalog/node/n1", "=Services.consul.Port", "1: the service consul is on the server's port"),
+    ("GET /v1/catalog/node-services/n1", "Services[].Port", "1: the server's port; 5.2: Port is always given"),
+    ("GET /v1/health/service/consul", "Service.Port", "1: the service consul is on the server's port"),
+    ("*", "Meta.non_voter", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "Meta.read_replica", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "Meta.serf_protocol_max", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "Meta.serf_protocol_min", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "Meta.version", "1: Meta with raft, serf and version information"),
+    ("*", "ServiceMeta.non_voter", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "ServiceMeta.read_replica", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "ServiceMeta.serf_protocol_max", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "ServiceMeta.serf_protocol_min", "1: Meta with raft, serf and version information, no fixed keys"),
+    ("*", "ServiceMeta.version", "1: Meta with raft, serf and version information"),
+    ("GET /v1/catalog/nodes$", "=", "5.4: the node e3 was refused with its check"),
+    // Where the contract goes its own way.
+    ("*", "TaggedAddresses", "5: maps that were never set are {}, not null"),
+    ("GET /v1/catalog/node", "Meta", "5: maps that were never set are {}, not null"),
+    ("GET /v1/health/service/web", "Service.Meta", "5: maps that were never set are {}, not null"),
+    ("GET /v1/catalog/node", "Port", "5.2: Port is always given"),
+    ("*", "Interval", "5.4: as configured, empty if none; any string is fine"),
+    ("*", "Timeout", "5.4: as configured, empty if none; any string is fine"),
+    ("GET /v1/health/service/ext", "Checks[].Type", "5.4: empty for what was registered in the catalog"),
+    ("GET /v1/agent/health/service/", "Definition.Body", "5.4: Definition is {} for what the agent registered"),
+    ("GET /v1/agent/health/service/", "Definition.DeregisterCriticalServiceAfter", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.GRPC", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.GRPCUseTLS", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.HTTP", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.Header", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.Interval", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.Method", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.TCP", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.TLSServerName", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.TLSSkipVerify", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Definition.Timeout", "5.4: Definition is {}"),
+    ("GET /v1/agent/health/service/", "Checks[].ExposedPort", "5.4: ExposedPort is 0"),
+    ("GET /v1/agent/health/service/", "Checks[].Type", "5.4: Type by kind"),
+    ("GET /v1/agent/health/service/", "Checks[].ServiceTags", "5: absent lists are [], never null"),
+    ("GET /v1/agent/health/service/", "=header content-type", "2.3: text is text/plain; charset=utf-8"),
+    ("GET /v1/kv/a?index=-1", "=status", "2.6: exactly -1 counts as absent"),
+    ("GET /v1/kv/a?index=-1", "=text", "2.6: exactly -1 counts as absent"),
+    ("GET /v1/kv/a?index=-1", "=header content-type", "2.6: exactly -1 counts as absent"),
+    ("GET /v1/kv/a?index=-1", "=header x-consul-index", "2.6: exactly -1 counts as absent"),
+    ("GET /v1/kv/a?index=-1", "=header x-consul-knownleader", "2.6: exactly -1 counts as absent"),
+    ("GET /v1/kv/a?index=-1", "=header x-consul-lastcontact", "2.6: exactly -1 counts as absent"),
+    ("GET /v1/kv/a?index=-1", "=header x-consul-query-backend", "2.6: exactly -1 counts as absent"),
+    // Errors: the status is 400 for what the client did, and the text says more than the recorded one.
+    (
+        "GET /v1/health/service/web?filter",
+        "=status",
+        "4.4: any error of a filter is 400 or more, 400 in newer versions",
+    ),
+    ("GET /v1/health/service/web?filter", "=text", "4.4: the body begins with the same words"),
+    ("GET /v1/agent/services?filter", "=status", "4.4: any error of a filter is 400 or more, 400 in newer versions"),
+    ("GET /v1/agent/services?filter", "=text", "4.4: the body begins with the same words"),
+    (
+        "GET /v1/health/service/web?passing=maybe",
+        "=header x-consul-effective-consistency",
+        "2.2: bad input is found in the HTTP layer, before the read",
+    ),
+    ("GET /v1/health/service/web?passing=maybe", "=header x-consul-index", "2.2: bad input is found before the read"),
+    (
+        "GET /v1/health/service/web?passing=maybe",
+        "=header x-consul-knownleader",
+        "2.2: bad input is found before the read",
+    ),
+    (
+        "GET /v1/health/service/web?passing=maybe",
+        "=header x-consul-lastcontact",
+        "2.2: bad input is found before the read",
+    ),
+    (
+        "GET /v1/health/service/web?passing=maybe",
+        "=header x-consul-query-backend",
+        "2.2: bad input is found before the read",
+    ),
+    ("PUT /v1/agent/service/register", "=status", "2.2: bad input is 400; a port is 0 to 65535"),
+    ("PUT /v1/agent/service/register", "=header content-type", "2.3: text errors are text/plain"),
+    ("PUT /v1/catalog/register", "=status", "5.4: a Status is one of three; 2.2: bad input is 400"),
+    ("PUT /v1/catalog/register", "=json", "5.4: a Status is one of three; 2.2: bad input is 400"),
+    ("PUT /v1/catalog/register", "=header content-type", "2.3: text errors are text/plain"),
+    (
+        "PUT /v1/agent/service/register",
+        "=text",
+        "6.6: the words before the colon are fixed, what follows names the field",
+    ),
+    ("PUT /v1/agent/check/register", "=text", "7.2: the words after `Invalid check: ` are similar"),
+    ("PUT /v1/agent/check/update/mem", "=text", "6.12: the text names the status"),
+    ("PUT /v1/kv/f?flags", "=status", "2.2: bad input is 400"),
+    ("PUT /v1/kv/f?flags", "=text", "2.2: bad input is 400"),
+    ("PUT /v1/kv/n?cas=abc", "=status", "2.2: bad input is 400"),
+    ("PUT /v1/kv/n?cas=abc", "=text", "2.2: bad input is 400"),
+    ("GET /$", "=text", "2.1: 301 to /ui/; what its body says is free"),
+    ("GET /$", "=header content-type", "2.1: 301 to /ui/; what its body says is free"),
+];

@@ -1,0 +1,240 @@
+//! The contract's test vectors that one node can show, by their numbers: first the ones that are a request and an
+//! answer, as a table, then the ones that are a small story. Sessions, transactions and events are not among them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use callboard_tests::dns::{RData, RecordType, ResponseCode};
+use callboard_tests::node::Node;
+use serde_json::{Value, json};
+
+/// What the body of an answer must be.
+enum Body {
+    Any,
+    Empty,
+    Text(&'static str),
+    Starts(&'static str),
+    Json(&'static str),
+}
+
+use Body::{Any, Empty, Json, Starts, Text};
+
+/// Number, method, path, body, status, answer. They run in order on one fresh node.
+const TABLE: &[(u8, &str, &str, &str, u16, Body)] = &[
+    (40, "GET", "/v1/agent/services", "", 200, Json("{}")),
+    (2, "GET", "/v1/kv/foo", "", 404, Empty),
+    (9, "GET", "/v1/kv/?keys", "", 200, Json("[]")),
+    (9, "GET", "/v1/kv/x?keys", "", 404, Empty),
+    (3, "PUT", "/v1/kv/foo", "bar", 200, Json("true")),
+    (5, "PUT", "/v1/kv/foo", "bar", 200, Json("true")),
+    (6, "PUT", "/v1/kv/foo?cas=0", "bar", 200, Json("false")),
+    (8, "PUT", "/v1/kv/foo?cas=1&acquire=x", "bar", 400, Starts("Conflicting flags: ")),
+    (10, "GET", "/v1/kv/", "", 400, Text("Missing key name")),
+    (21, "PUT", "/v1/agent/service/register", r#"{"name":"web","port":80,"check":{"ttl":"10s"}}"#, 200, Empty),
+    (23, "GET", "/v1/health/service/web?passing", "", 200, Json("[]")),
+    (28, "GET", "/v1/catalog/node/nope", "", 200, Json("null")),
+    (29, "GET", "/v1/catalog/services?dc=dc2", "", 500, Text("No path to datacenter")),
+    (
+        30,
+        "PUT",
+        "/v1/agent/service/deregister/nope",
+        "",
+        404,
+        Text("Unknown service ID \"nope\". Ensure that the service ID is passed, not the service name."),
+    ),
+    (
+        31,
+        "PUT",
+        "/v1/agent/check/register",
+        r#"{"name":"c","ttl":"1s","service_id":"nope"}"#,
+        404,
+        Text("ServiceID \"nope\" does not exist"),
+    ),
+    (32, "POST", "/v1/agent/service/register", "", 405, Text("method POST not allowed")),
+    (33, "GET", "/v1/nope", "", 404, Starts("Invalid URL path: not a recognized HTTP API endpoint")),
+    (34, "GET", "/v1/kv/foo?index=abc", "", 400, Text("Invalid index")),
+    (
+        35,
+        "GET",
+        "/v1/catalog/nodes?stale&consistent",
+        "",
+        400,
+        Text("Cannot specify ?stale with ?consistent, conflicting semantics."),
+    ),
+    (46, "PUT", "/v1/kv/a?flags=18446744073709551615", "x", 200, Json("true")),
+    (47, "OPTIONS", "/v1/kv/x", "", 200, Any),
+];
+
+#[test]
+fn requests_are_answered_as_the_table_says() {
+    let node = Node::dev();
+    for (number, method, path, body, status, expected) in TABLE {
+        let reply = node
+            .http
+            .request(method, path, body.as_bytes())
+            .unwrap_or_else(|error| panic!("vector {number}: {method} {path}: {error}"));
+        let said = format!("vector {number}: {method} {path} answered {} {}", reply.status, reply.text());
+        assert_eq!(reply.status, *status, "{said}");
+        match expected {
+            Any => {}
+            Empty => assert!(reply.body.is_empty(), "{said}"),
+            Text(text) => assert_eq!(reply.text(), *text, "{said}"),
+            Starts(text) => assert!(reply.text().starts_with(text), "{said}"),
+            Json(text) => assert_eq!(reply.json(), serde_json::from_str::<Value>(text).expect("JSON"), "{said}"),
+        }
+    }
+    assert_eq!(node.http.get("/v1/kv/a").json()[0]["Flags"], json!(u64::MAX), "vector 46: flags survive whole");
+    let options = node.http.request("OPTIONS", "/v1/kv/x", b"").expect("OPTIONS is answered");
+    assert_eq!(options.header("Allow"), Some("OPTIONS,GET,PUT,DELETE"), "vector 47");
+    let refused = node.http.request("POST", "/v1/agent/service/register", b"").expect("POST is answered");
+    assert_eq!(refused.header("Allow"), Some("OPTIONS,PUT"), "vector 32");
+}
+
+/// Vectors 1, 48 and 50.
+#[test]
+fn a_fresh_node_shows_itself() {
+    let node = Node::dev();
+    let leader = node.http.get("/v1/status/leader").ok().json();
+    assert!(leader.as_str().is_some_and(|text| text.starts_with("127.0.0.1:")), "vector 1: {leader}");
+    let myself = node.http.get("/v1/agent/self").ok().json();
+    for (key, value) in myself.as_object().expect("an object") {
+        assert!(value.is_object(), "vector 48: {key} is {value}");
+    }
+    let checks = node.http.get("/v1/health/state/any").ok().json();
+    assert_eq!(checks.as_array().map(Vec::len), Some(1), "vector 50: {checks}");
+    assert_eq!((&checks[0]["CheckID"], &checks[0]["Status"]), (&json!("serfHealth"), &json!("passing")), "vector 50");
+}
+
+/// Vectors 2, 4, 5, 7 and 38.
+#[test]
+fn a_key_keeps_its_indexes() {
+    let node = Node::dev();
+    assert!(node.http.get("/v1/kv/foo").index() >= 1, "vector 2");
+    let _ = node.http.put("/v1/kv/foo", "bar").ok();
+    let reply = node.http.get("/v1/kv/foo").ok();
+    let entry = reply.json()[0].clone();
+    let created = entry["CreateIndex"].as_u64().expect("a number");
+    let expected = json!({"LockIndex": 0, "Key": "foo", "Flags": 0, "Value": "YmFy", "CreateIndex": created, "ModifyIndex": created});
+    assert_eq!(entry, expected, "vector 4");
+    assert_eq!(reply.index(), created, "vector 4");
+    let _ = node.http.put("/v1/kv/foo", "bar").ok();
+    assert_eq!(node.http.get("/v1/kv/foo").json()[0], expected, "vector 5");
+    let swapped = node.http.put(&format!("/v1/kv/foo?cas={created}"), "baz").ok();
+    assert_eq!(swapped.json(), json!(true), "vector 7");
+    let entry = node.http.get("/v1/kv/foo").json()[0].clone();
+    assert!(
+        entry["ModifyIndex"].as_u64() > Some(created) && entry["CreateIndex"] == json!(created),
+        "vector 7: {entry}"
+    );
+    assert_eq!(node.http.put("/v1/kv/big", vec![b'x'; 524_289]).status, 413, "vector 38");
+}
+
+/// Vectors 11, 12 and 13.
+#[test]
+fn a_read_of_a_key_waits() {
+    let node = Node::dev();
+    let _ = node.http.put("/v1/kv/foo", "bar").ok();
+    let before = node.http.get("/v1/kv/foo").ok();
+    let begun = Instant::now();
+    let after = node.http.get(&format!("/v1/kv/foo?index={}&wait=50ms", before.index())).ok();
+    assert!(begun.elapsed() >= Duration::from_millis(50), "vector 11: the wait is not cut short");
+    assert_eq!((after.index(), after.body), (before.index(), before.body), "vector 11");
+
+    let http = node.http;
+    let missing = http.get("/v1/kv/zzz").index();
+    let begun = Instant::now();
+    let waiter = thread::spawn(move || http.get(&format!("/v1/kv/zzz?index={missing}&wait=2s")));
+    node.until_waiters(1);
+    let _ = http.put("/v1/kv/other", "1").ok();
+    assert_eq!(waiter.join().expect("the waiter is answered").status, 404, "vector 12");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "vector 12: another key does not wake it");
+
+    let missing = node.http.get("/v1/kv/zzz").index();
+    let begun = Instant::now();
+    let waiter = thread::spawn(move || http.get(&format!("/v1/kv/zzz?index={missing}&wait=20s")));
+    node.until_waiters(1);
+    let _ = node.http.put("/v1/kv/zzz", "1").ok();
+    assert_eq!(waiter.join().expect("the waiter is answered").status, 200, "vector 13");
+    assert!(begun.elapsed() < Duration::from_secs(10), "vector 13: it is answered at once");
+}
+
+/// Vectors 22, 24, 25, 26, 27 and 45.
+#[test]
+fn a_service_and_its_index() {
+    let node = Node::dev();
+    let http = node.http;
+    let register = json!({"name": "web", "port": 80, "check": {"ttl": "10m"}});
+    http.put_json("/v1/agent/service/register", &register);
+    let found = http.get("/v1/health/service/web").ok().json();
+    let mut checks: Vec<(&str, &str)> = found[0]["Checks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|check| (check["CheckID"].as_str().unwrap_or_default(), check["Status"].as_str().unwrap_or_default()))
+        .collect();
+    checks.sort_unstable();
+    assert_eq!(checks, [("serfHealth", "passing"), ("service:web", "critical")], "vector 22");
+
+    let _ = http.put("/v1/agent/check/pass/service:web?note=ok", "").ok();
+    let passing = http.get("/v1/health/service/web?passing").ok().json();
+    let noted = passing[0]["Checks"].as_array().expect("a list").iter().any(|check| check["Output"] == "ok");
+    assert!(noted, "vector 24: {passing}");
+    let index = http.get("/v1/health/service/web").index();
+    let _ = http.put("/v1/agent/check/pass/service:web?note=ok", "").ok();
+    assert_eq!(http.get("/v1/health/service/web").index(), index, "vector 25");
+    http.put_json("/v1/agent/service/register", &json!({"name": "db"}));
+    assert_eq!(http.get("/v1/health/service/web").index(), index, "vector 26");
+
+    let waiter = thread::spawn(move || http.get(&format!("/v1/health/service/web?index={index}&wait=20s")));
+    node.until_waiters(1);
+    let _ = http.put("/v1/agent/service/deregister/web", "").ok();
+    let gone = waiter.join().expect("the waiter is answered").ok();
+    assert_eq!(gone.json(), json!([]), "vector 27");
+    assert!(gone.index() > index, "vector 27");
+
+    let external = json!({"Node": "e1", "Address": "1.2.3.4", "Service": {"Service": "x"}});
+    assert_eq!(http.put_json("/v1/catalog/register", &external).json(), json!(true), "vector 45");
+    let before = (http.get("/v1/catalog/nodes").index(), http.get("/v1/health/service/x").index());
+    assert_eq!(http.put_json("/v1/catalog/register", &external).json(), json!(true), "vector 45");
+    let after = (http.get("/v1/catalog/nodes").index(), http.get("/v1/health/service/x").index());
+    assert_eq!(before, after, "vector 45: the second write changes nothing");
+}
+
+/// Vectors 41 to 44.
+#[test]
+fn names_are_resolved() {
+    let node = Node::dev();
+    let http = node.http;
+    let dns = node.dns();
+    http.put_json("/v1/agent/service/register", &json!({"name": "web", "port": 80, "check": {"ttl": "10m"}}));
+    let critical = dns.ask("web.service.consul", RecordType::SRV);
+    assert_eq!(critical.metadata.response_code, ResponseCode::NXDomain, "vector 42");
+    assert!(critical.authorities.iter().any(|record| record.record_type() == RecordType::SOA), "vector 42");
+
+    let _ = http.put("/v1/agent/check/pass/service:web", "").ok();
+    for answer in [dns.ask("web.service.consul", RecordType::SRV), dns.ask_tcp("web.service.consul", RecordType::SRV)] {
+        let RData::SRV(service) = &answer.answers.first().expect("vector 41: one answer").data else {
+            panic!("vector 41: {answer:?}");
+        };
+        let found = (service.priority, service.weight, service.port, service.target.to_utf8());
+        assert_eq!(found, (1, 1, 80, "n1.node.dc1.consul.".to_owned()), "vector 41");
+        let address = answer.additionals.iter().any(|record| record.record_type() == RecordType::A);
+        assert!(address, "vector 41: {answer:?}");
+    }
+
+    let mail = dns.ask("n1.node.consul", RecordType::MX);
+    assert_eq!(mail.metadata.response_code, ResponseCode::NoError, "vector 43");
+    assert!(mail.answers.is_empty(), "vector 43");
+    assert!(mail.authorities.iter().any(|record| record.record_type() == RecordType::SOA), "vector 43");
+    let loopback = dns.addresses("7f000001.addr.dc1.consul");
+    assert_eq!(loopback, [std::net::IpAddr::from([127, 0, 0, 1])], "vector 44");
+}
+
+/// Vector 49.
+#[test]
+fn an_interval_below_a_second_is_raised() {
+    let node = Node::dev_with(&["-enable-script-checks"]);
+    let check = json!({"name": "s", "args": ["sh", "-c", "/bin/true"], "interval": 10});
+    let reply = node.http.put_json("/v1/agent/check/register", &check);
+    assert!(reply.body.is_empty(), "vector 49");
+}
