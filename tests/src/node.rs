@@ -107,10 +107,19 @@ impl Node {
         Self::start(self.data_dir.clone(), self.flags.clone())
     }
 
+    fn start(data_dir: Option<PathBuf>, flags: Vec<String>) -> Self {
+        Self::serving(Process::start(&mut Self::command(data_dir.as_deref(), &flags)), data_dir, flags)
+    }
+
+    /// Starts a node by a command of the caller's own, which must run a node named `n1` on `data_dir`.
+    #[must_use]
+    pub fn from_command(command: &mut Command, data_dir: Option<&Path>) -> Self {
+        Self::serving(Process::start(command), data_dir.map(Path::to_path_buf), Vec::new())
+    }
+
     /// Waits until it has a leader and its own row: from here on reads and writes are answered, and the catalog has its
     /// first content.
-    fn start(data_dir: Option<PathBuf>, flags: Vec<String>) -> Self {
-        let process = Process::start(&mut Self::command(data_dir.as_deref(), &flags));
+    fn serving(process: Process, data_dir: Option<PathBuf>, flags: Vec<String>) -> Self {
         let (http, dns) = addresses(&process);
         let http = Http::new(http);
         wait::until_true("a leader", START_LIMIT, || {

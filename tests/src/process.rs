@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +16,9 @@ use crate::wait;
 
 /// Bytes kept of each output stream, the newest ones.
 const KEPT: usize = 256 * 1024;
+
+/// How long the outputs of an ended process may take to end as well.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Lines of standard output that may wait for [`Process::line`].
 const LINES: usize = 1024;
@@ -27,6 +31,7 @@ pub struct Process {
     lines: Receiver<String>,
     stdout: Arc<Mutex<VecDeque<u8>>>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Process {
@@ -48,7 +53,7 @@ impl Process {
         let out = child.stdout.take().expect("standard output is piped");
         let err = child.stderr.take().expect("standard error is piped");
         let kept = Arc::clone(&stdout);
-        std::thread::spawn(move || {
+        let reads_out = std::thread::spawn(move || {
             for line in BufReader::new(out).lines() {
                 let Ok(line) = line else { return };
                 keep(&kept, line.as_bytes());
@@ -58,8 +63,8 @@ impl Process {
             }
         });
         let kept = Arc::clone(&stderr);
-        std::thread::spawn(move || drain(err, &kept));
-        Self { child, name, lines, stdout, stderr }
+        let reads_err = std::thread::spawn(move || drain(err, &kept));
+        Self { child, name, lines, stdout, stderr, readers: [reads_out, reads_err] }
     }
 
     /// The process id.
@@ -120,13 +125,16 @@ impl Process {
         let _ = kill_process(pid, signal);
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last of what it said.
     ///
     /// # Panics
     /// When it still runs after `limit`.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let name = self.name.clone();
-        wait::until(&format!("the end of {name}"), limit, || self.child.try_wait().ok().flatten())
+        let status = wait::until(&format!("the end of {name}"), limit, || self.child.try_wait().ok().flatten());
+        // A grandchild may hold the pipes open: then what has been read must do.
+        let _ = wait::within(LAST_WORDS, || self.readers.iter().all(JoinHandle::is_finished).then_some(()));
+        status
     }
 
     /// Resident memory in bytes, `None` when it has ended.
