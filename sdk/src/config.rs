@@ -12,7 +12,7 @@ use callboard_proto::api::query::parse_bool;
 use crate::backoff::Backoff;
 use crate::endpoint::Ejection;
 use crate::error::Error;
-use crate::http::Address;
+use crate::http::{Address, Dialer};
 
 /// The server that is asked when none is named.
 pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8500";
@@ -33,6 +33,7 @@ pub struct ClientBuilder {
     pub(crate) audit_every: Duration,
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
+    pub(crate) dialer: Dialer,
     environment: Option<String>,
 }
 
@@ -65,6 +66,7 @@ impl Default for ClientBuilder {
             audit_every: Duration::from_secs(30),
             watches_max: 1024,
             ejection: Ejection::default(),
+            dialer: Dialer::Tcp,
             environment: None,
         }
     }
@@ -196,6 +198,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn ejection(mut self, ejection: Ejection) -> Self {
         self.ejection = ejection;
+        self
+    }
+
+    /// Sets how connections to the servers are opened: tests of whole programs need no socket.
+    #[must_use]
+    pub fn dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = dialer;
         self
     }
 

@@ -28,6 +28,9 @@
 //! - [`client`] is the handle from which all of it is had; [`tower`] calls services over HTTP;
 //! - `check` (feature of that name) probes how well something is.
 
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
 pub mod backoff;
 pub mod balance;
 pub mod catalog;

@@ -81,7 +81,12 @@ impl Client {
                 Some(value)
             }
         };
-        let transport = Transport::new(TransportSettings { servers, token, connect_timeout: config.connect_timeout })?;
+        let transport = Transport::new(TransportSettings {
+            servers,
+            token,
+            connect_timeout: config.connect_timeout,
+            dialer: config.dialer.clone(),
+        })?;
         let api = Arc::new(Api::new(transport, &config));
         Ok(Self {
             inner: Arc::new(Inner {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use http_body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 
 use super::payload::Payload;
+use super::stream::{Dialer, Stream};
 use crate::error::Cause;
 
 /// Says why no connection could be had. No byte of any request was sent.
@@ -52,22 +52,14 @@ pub enum ConnectError {
     },
 }
 
-/// Connects by TCP within a time; sends small packets at once.
-pub(super) async fn tcp(
+/// Connects within a time.
+pub(super) async fn open(
+    dialer: &Dialer,
     authority: &str,
     socket: Option<SocketAddr>,
     timeout: Duration,
-) -> Result<TcpStream, ConnectError> {
-    let connect = async {
-        let stream = match socket {
-            Some(socket) => TcpStream::connect(socket).await,
-            // All addresses of the name are tried in turn.
-            None => TcpStream::connect(authority).await,
-        }?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    match tokio::time::timeout(timeout, connect).await {
+) -> Result<Stream, ConnectError> {
+    match tokio::time::timeout(timeout, dialer.dial(authority, socket)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(source)) => Err(ConnectError::Tcp { authority: authority.to_owned(), source }),
         Err(_) => Err(ConnectError::Timeout { authority: authority.to_owned(), after: timeout }),
@@ -76,7 +68,7 @@ pub(super) async fn tcp(
 
 /// Begins HTTP/1.1; the connection lives in a task of its own until it ends or its sender is dropped.
 pub(super) async fn http1<B>(
-    stream: TcpStream,
+    stream: Stream,
     authority: &str,
     held: Arc<()>,
 ) -> Result<http1::SendRequest<Payload<B>>, ConnectError>
@@ -97,7 +89,7 @@ where
 
 /// Begins HTTP/2 with prior knowledge.
 pub(super) async fn http2<B>(
-    stream: TcpStream,
+    stream: Stream,
     authority: &str,
     held: Arc<()>,
 ) -> Result<http2::SendRequest<Payload<B>>, ConnectError>

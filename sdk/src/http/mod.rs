@@ -7,11 +7,13 @@ mod address;
 mod connect;
 mod payload;
 mod pool;
+mod stream;
 mod transport;
 
 pub use address::Address;
 pub use connect::ConnectError;
 pub use payload::Payload;
 pub use pool::{Lease, Pool, PoolSettings, Protocol, Unsent};
+pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::{self, ConnectError};
 use super::payload::Payload;
+use super::stream::Dialer;
 use crate::error::Cause;
 
 /// Names the protocol spoken on new connections.
@@ -50,6 +51,8 @@ pub struct PoolSettings {
     pub idle_max: usize,
     /// How many connections there may be in all.
     pub connections_max: usize,
+    /// How they are opened.
+    pub dialer: Dialer,
 }
 
 impl Default for PoolSettings {
@@ -60,6 +63,7 @@ impl Default for PoolSettings {
             idle_timeout: Duration::from_secs(20),
             idle_max: 256,
             connections_max: 8192,
+            dialer: Dialer::Tcp,
         }
     }
 }
@@ -95,8 +99,10 @@ struct Slot<B> {
     // The oldest first.
     idle: Vec<Idle<B>>,
     // Behind an async lock, so that a burst of requests opens one connection and not many.
-    shared: Option<Arc<tokio::sync::Mutex<Option<http2::SendRequest<Payload<B>>>>>>,
+    shared: Option<Arc<SharedCell<B>>>,
 }
+
+type SharedCell<B> = tokio::sync::Mutex<Option<http2::SendRequest<Payload<B>>>>;
 
 impl<B> Default for Slot<B> {
     fn default() -> Self {
@@ -178,8 +184,9 @@ where
         if self.shared.settings.protocol == Protocol::Http2 {
             return self.lease_shared(key, authority, socket).await;
         }
+        let settings = &self.shared.settings;
         let held = self.hold(authority)?;
-        let stream = connect::tcp(authority, socket, self.shared.settings.connect_timeout).await?;
+        let stream = connect::open(&settings.dialer, authority, socket, settings.connect_timeout).await?;
         let sender = connect::http1(stream, authority, held).await?;
         Ok(self.http1(key, sender, false))
     }
@@ -203,8 +210,9 @@ where
             return Ok(Lease { carrier: Carrier::Http2(open.clone()), reused: true });
         }
         *sender = None;
+        let settings = &self.shared.settings;
         let held = self.hold(authority)?;
-        let stream = connect::tcp(authority, socket, self.shared.settings.connect_timeout).await?;
+        let stream = connect::open(&settings.dialer, authority, socket, settings.connect_timeout).await?;
         let open = connect::http2(stream, authority, held).await?;
         *sender = Some(open.clone());
         Ok(Lease { carrier: Carrier::Http2(open), reused: false })

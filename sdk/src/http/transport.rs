@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use super::address::Address;
 use super::payload::Payload;
 use super::pool::{Pool, PoolSettings};
+use super::stream::Dialer;
 use crate::error::Error;
 use callboard_proto::api::meta;
 
@@ -31,6 +32,8 @@ pub struct TransportSettings {
     pub token: Option<HeaderValue>,
     /// The time for one connection.
     pub connect_timeout: Duration,
+    /// How connections are opened.
+    pub dialer: Dialer,
 }
 
 /// Sends control requests.
@@ -98,7 +101,12 @@ impl Transport {
         if settings.servers.is_empty() {
             return Err(Error::Config { setting: "servers", reason: "at least one is needed".into() });
         }
-        let pool = PoolSettings { connect_timeout: settings.connect_timeout, idle_max: 8, ..PoolSettings::default() };
+        let pool = PoolSettings {
+            connect_timeout: settings.connect_timeout,
+            idle_max: 8,
+            dialer: settings.dialer,
+            ..PoolSettings::default()
+        };
         Ok(Self {
             servers: settings.servers,
             token: settings.token,

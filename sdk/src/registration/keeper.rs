@@ -80,7 +80,10 @@ impl Keeper {
             }
             Ok(true) => debug!(instance = self.shared.instance, ?act, "done"),
             Ok(false) => {
-                warn!(instance = self.shared.instance, "the registry forgot or changed the instance; registering again")
+                warn!(
+                    instance = self.shared.instance,
+                    "the registry forgot or changed the instance; registering again"
+                );
             }
             Err(error) if !was => {
                 warn!(

@@ -9,6 +9,16 @@ use callboard_proto::CheckStatus;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::state::Shared;
+#[cfg(feature = "check")]
+use crate::check::{Context, Runner, Verdict};
+#[cfg(feature = "check")]
+use crate::error::Error;
+#[cfg(feature = "check")]
+use callboard_proto::CheckDefinition;
+#[cfg(feature = "check")]
+use callboard_proto::api::check::CheckRequest;
+#[cfg(feature = "check")]
+use tokio_util::sync::CancellationToken;
 
 type Answer = (CheckStatus, String);
 type Run = dyn Fn() -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
@@ -24,7 +34,14 @@ pub struct InProcessCheck {
     name: String,
     interval: Duration,
     timeout: Duration,
-    run: Arc<Run>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Function(Arc<Run>),
+    #[cfg(feature = "check")]
+    Defined(Box<CheckDefinition>, Context),
 }
 
 impl fmt::Debug for InProcessCheck {
@@ -63,7 +80,7 @@ impl InProcessCheck {
             name: name.into(),
             interval: interval.max(Duration::from_millis(10)),
             timeout: TIMEOUT,
-            run: Arc::new(move || Box::pin(run())),
+            kind: Kind::Function(Arc::new(move || Box::pin(run()))),
         }
     }
 
@@ -76,7 +93,27 @@ impl InProcessCheck {
         })
     }
 
-    /// Sets the time one run may take, 10 s by default; past it the check is critical.
+    /// Builds a check as the registry defines them (HTTP, TCP, gRPC, script, …, with thresholds and limits), run by
+    /// this process. `context` is made once and shared by all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the definition is invalid, or of a kind that nobody runs (TTL, alias).
+    #[cfg(feature = "check")]
+    pub fn defined(name: impl Into<String>, check: &CheckRequest, context: Context) -> Result<Self, Error> {
+        let bad = |reason: String| Error::Config { setting: "check", reason };
+        let definition = check.definition().map_err(|error| bad(error.to_string()))?;
+        // Refused now, and not when the task is running.
+        Runner::new(definition.clone(), context.clone(), CheckStatus::Critical)
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            name: name.into(),
+            interval: definition.interval,
+            timeout: crate::check::timeout(&definition),
+            kind: Kind::Defined(Box::new(definition), context),
+        })
+    }
+
+    /// Sets the time one run of a function may take, 10 s by default; past it the check is critical.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = time;
@@ -91,18 +128,32 @@ impl InProcessCheck {
 
     /// Runs until it is cancelled.
     pub(super) async fn run(self, shared: &Shared, place: usize) {
-        loop {
-            // In a task of its own, so that a panic is a result and not the end.
-            let task = AbortOnDropHandle::new(tokio::spawn((self.run)()));
-            let (status, mut output) = match tokio::time::timeout(self.timeout, task).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => (CheckStatus::Critical, "the check panicked".to_owned()),
-                Err(_) => (CheckStatus::Critical, format!("no result within {:?}", self.timeout)),
-            };
-            clip(&mut output);
-            shared.set_probe(place, status, output);
-            tokio::time::sleep(self.interval).await;
+        match self.kind {
+            Kind::Function(run) => repeat(&run, self.interval, self.timeout, shared, place).await,
+            #[cfg(feature = "check")]
+            Kind::Defined(definition, context) => {
+                // It was taken when it was defined.
+                let Ok(runner) = Runner::new(*definition, context, CheckStatus::Critical) else { return };
+                let sink = |verdict: Verdict| shared.set_probe(place, verdict.status, verdict.output.to_string());
+                runner.run(sink, CancellationToken::new()).await;
+            }
         }
+    }
+}
+
+async fn repeat(run: &Arc<Run>, interval: Duration, timeout: Duration, shared: &Shared, place: usize) {
+    loop {
+        let run = Arc::clone(run);
+        // In a task of its own, so that a panic is a result and not the end.
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { run().await }));
+        let (status, mut output) = match tokio::time::timeout(timeout, task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => (CheckStatus::Critical, "the check panicked".to_owned()),
+            Err(_) => (CheckStatus::Critical, format!("no result within {timeout:?}")),
+        };
+        clip(&mut output);
+        shared.set_probe(place, status, output);
+        tokio::time::sleep(interval).await;
     }
 }
 

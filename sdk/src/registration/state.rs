@@ -109,7 +109,7 @@ impl Shared {
     }
 
     pub(super) fn set_draining(&self) {
-        self.wish(|wishes| wishes.draining = true);
+        self.wishes.lock().draining = true;
         // Even if it was critical before: without beats there is more to do than to say so.
         self.wake.notify_one();
     }

@@ -258,7 +258,7 @@ where
                     return None;
                 }
             };
-            let Some(mut request) = self.request.take() else { return None };
+            let mut request = self.request.take()?;
             if self.own_host {
                 host_of(&mut request, authority, lease.protocol());
             }

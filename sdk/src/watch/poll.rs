@@ -95,14 +95,11 @@ impl Poll {
             doing: format!("watching {}", self.service),
             source: "an empty answer from a server that knows no leader".into(),
         });
-        let text = chain(&error);
-        match failures_before {
-            0 => {
-                warn!(service = %self.service, error = text, retry_ms = after.as_millis() as u64, "watch failed; the last good snapshot stays")
-            }
-            _ => {
-                debug!(service = %self.service, error = text, retry_ms = after.as_millis() as u64, "watch failed again")
-            }
+        let (text, retry_ms) = (chain(&error), after.as_millis() as u64);
+        if failures_before == 0 {
+            warn!(service = %self.service, error = text, retry_ms, "watch failed; the last good snapshot stays");
+        } else {
+            debug!(service = %self.service, error = text, retry_ms, "watch failed again");
         }
         self.shared.fail(error);
     }
