@@ -112,7 +112,7 @@ impl Telemetry {
         let mut text = String::with_capacity(16 * 1024);
         if encode(&mut text, &self.series).is_err() {
             // Writing to a String cannot fail; say so where an operator looks rather than panic.
-            let _ = write!(text, "# encoding failed\n");
+            let _ = writeln!(text, "# encoding failed");
         }
         text
     }

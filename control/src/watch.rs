@@ -44,7 +44,6 @@ struct Slot {
 
 impl Hub {
     /// A hub, and the task that wakes its readers; it runs until the hub is dropped with all readers.
-    #[must_use]
     pub fn new() -> (Hub, impl Future<Output = ()> + Send + 'static) {
         let hub = Hub::default();
         let shared = Arc::downgrade(&hub.shared);

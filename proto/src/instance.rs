@@ -71,6 +71,18 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Whether it takes mesh TLS for a service: natively, or as its proxy.
+    #[must_use]
+    pub fn speaks_mesh_for(&self, service: &ServiceName) -> bool {
+        if &*self.kind != "connect-proxy" {
+            return self.connect_native && self.service.as_str().eq_ignore_ascii_case(service.as_str());
+        }
+        let proxy: serde_json::Value = serde_json::from_str(&self.proxy).unwrap_or_default();
+        let destination = ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
+        let destination = destination.and_then(|destination| destination.as_str());
+        destination.is_some_and(|destination| destination.eq_ignore_ascii_case(service.as_str()))
+    }
+
     /// Whether the other row says the same, whatever its place in history.
     #[must_use]
     pub fn same_as(&self, other: &Instance) -> bool {

@@ -100,12 +100,7 @@ fn find(registry: &Registry, wanted: &Wanted, only_passing: bool) -> Arc<[Health
             };
             registry.service(&name).filter(|(_, instance)| tagged(instance)).filter_map(healthy).collect()
         }
-        Wanted::Connect { .. } => registry
-            .services()
-            .flat_map(|row| registry.members(row))
-            .filter(|(_, instance)| speaks_mesh_for(instance, &name))
-            .filter_map(healthy)
-            .collect(),
+        Wanted::Connect { .. } => registry.mesh_service(&name).filter_map(healthy).collect(),
     }
 }
 
@@ -120,17 +115,6 @@ fn weight(registry: &Registry, node: &NodeName, instance: &Instance, only_passin
         CheckStatus::Warning => Some(instance.weights.warning),
         CheckStatus::Critical => None,
     }
-}
-
-/// Says whether an instance takes mesh TLS for a service: natively, or as its proxy.
-fn speaks_mesh_for(instance: &Instance, service: &ServiceName) -> bool {
-    if &*instance.kind != "connect-proxy" {
-        return instance.connect_native && instance.service.as_str().eq_ignore_ascii_case(service.as_str());
-    }
-    let proxy: serde_json::Value = serde_json::from_str(&instance.proxy).unwrap_or_default();
-    let destination = ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
-    let destination = destination.and_then(|destination| destination.as_str());
-    destination.is_some_and(|destination| destination.eq_ignore_ascii_case(service.as_str()))
 }
 
 /// Finds what a lookup asks for; `healthy` are the rows that [`Rows::healthy`] has for it.

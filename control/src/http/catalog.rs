@@ -9,7 +9,7 @@ use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName, ServiceName};
 
 use super::blocking::{Answer, Question, common_key, read};
-use super::health::{filter, has_meta, has_tags, node_name, service_name, speaks_mesh_for};
+use super::health::{filter, has_meta, has_tags, node_name, service_name};
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
 use crate::registry::{Registry, Topic};
@@ -147,7 +147,7 @@ impl Question for ServiceNodes {
 
     fn answer(&self, registry: &Registry) -> Answer {
         let rows: Box<dyn Iterator<Item = _>> = if self.connect {
-            Box::new(speaks_mesh_for(registry, &self.name))
+            Box::new(registry.mesh_service(&self.name))
         } else {
             Box::new(registry.service(&self.name))
         };

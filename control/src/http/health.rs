@@ -141,7 +141,7 @@ impl Question for NativeHealth {
 
     fn answer(&self, registry: &Registry) -> Answer {
         let health = &self.health;
-        let rows = speaks_mesh_for(registry, &health.name);
+        let rows = registry.mesh_service(&health.name);
         let entries: Vec<ServiceEntry> = rows
             .filter(|(node, instance)| has_tags(instance, &health.tags) && has_meta(node, &health.options.node_meta))
             .map(|(node, instance)| entry(registry, node, instance, &health.datacenter))
@@ -150,25 +150,6 @@ impl Question for NativeHealth {
             .collect();
         Answer::Json(encode(&entries, health.pretty))
     }
-}
-
-/// The instances through which a service is reached by mesh TLS: its native ones, and proxies for it.
-pub(super) fn speaks_mesh_for<'a>(
-    registry: &'a Registry,
-    name: &'a ServiceName,
-) -> impl Iterator<Item = (&'a Arc<Node>, &'a Arc<Instance>)> {
-    let wanted = name.folded();
-    registry.services().flat_map(|row| registry.members(row)).filter(move |(_, instance)| {
-        if &*instance.kind == "connect-proxy" {
-            let proxy: serde_json::Value = serde_json::from_str(&instance.proxy).unwrap_or_default();
-            let destination =
-                ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
-            return destination
-                .and_then(|name| name.as_str())
-                .is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_str()));
-        }
-        instance.connect_native && instance.service.folded() == wanted
-    })
 }
 
 /// A list of checks.

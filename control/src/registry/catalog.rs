@@ -362,6 +362,15 @@ impl Registry {
         row.members.iter().filter_map(|place| Some((self.nodes.get(&place.0)?, self.instances.get(place)?)))
     }
 
+    /// The instances through which a service is reached by mesh TLS, of whatever service they are.
+    pub fn mesh_service<'a>(
+        &'a self,
+        name: &'a ServiceName,
+    ) -> impl Iterator<Item = (&'a Arc<Node>, &'a Arc<Instance>)> + use<'a> {
+        let all = self.services.values().flat_map(|row| self.members(row));
+        all.filter(|(_, instance)| instance.speaks_mesh_for(name))
+    }
+
     /// One instance.
     #[must_use]
     pub fn instance(&self, node: &NodeName, id: &str) -> Option<&Arc<Instance>> {

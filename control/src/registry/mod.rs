@@ -12,6 +12,9 @@ pub mod command;
 mod kv;
 pub mod topic;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use callboard_proto::kv::KvEntry;
