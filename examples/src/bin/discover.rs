@@ -24,7 +24,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         show("is there", member);
     }
 
-    while !once {
+    if once {
+        client.shutdown().await;
+        return Ok(());
+    }
+    loop {
         let now = tokio::select! {
             now = watch.changed() => now?,
             _ = tokio::signal::ctrl_c() => break,

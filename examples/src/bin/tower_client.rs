@@ -20,13 +20,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).unwrap_or_else(|| "greeter".to_owned());
     let client = Client::from_env()?;
 
-    // A process that has just started waits until it knows somebody; later calls never wait for the registry.
-    client.watch(&name)?.ready(1, Duration::from_secs(10)).await?;
-
     // `http` is a `tower::Service` over requests: any tower layer goes around it. The path is the request's, the
     // host is whoever is picked.
     let service = client.http::<Empty<Bytes>>(&name, Policy::RoundRobin)?;
     let mut service = Timeout::new(service, Duration::from_secs(5));
+
+    // A process that has just started waits until it knows somebody; later calls never wait for the registry.
+    client.watch(&name)?.ready(1, Duration::from_secs(10)).await?;
 
     for turn in 1..=5 {
         let request = Request::get("/hello").body(Empty::new())?;

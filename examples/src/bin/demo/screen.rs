@@ -145,14 +145,12 @@ impl Screen {
             text.push_str(&format!("  {id}     {sdk} + {sidecar}\n"));
         }
         if let Some([sdk, sidecar]) = report.afterlife {
-            text.push_str(&format!("the dead instance, {}\n", FIRST[0]));
-            let last =
-                sdk.chosen_last.map_or("none".to_owned(), |last| format!("{}, the last {}", sdk.calls, since(last)));
-            text.push_str(&format!("  by SDK      calls given to it: {last} after its death{}\n", fate(&sdk)));
-            let last = sidecar
-                .chosen_last
-                .map_or("never seen".to_owned(), |last| format!("last seen {} after its death", since(last)));
-            text.push_str(&format!("  by sidecar  among those it would choose: {last}{}\n", fate(&sidecar)));
+            text.push_str(&format!("the dead instance, {}: how long after its death it was still chosen\n", FIRST[0]));
+            let last = sdk.chosen_last.map_or(String::new(), |last| format!(", the last after {}", since(last)));
+            text.push_str(&format!("  by SDK      {} calls{last}{}\n", sdk.calls, fate(&sdk)));
+            let last = sidecar.chosen_last.map_or("never".to_owned(), |last| format!("until {}", since(last)));
+            text.push_str(&format!("  by sidecar  possible {last}{}\n", fate(&sidecar)));
+            text.push_str("  set aside, it is tried again now and then; such a call goes on to another instance\n");
         }
         if let Some(joined) = &report.joined {
             let signed_in = since(joined.signed_in.duration_since(joined.begun));
