@@ -16,6 +16,9 @@ use crate::wait;
 /// How long a node may take until it serves; generous because the machine may be compiling meanwhile.
 pub const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The flag that a caller may give instead of any free port.
+const HTTP_PORT: &str = "-http-port";
+
 /// A running control node.
 #[derive(Debug)]
 pub struct Node {
@@ -62,9 +65,11 @@ impl Node {
             None => command.arg("-dev"),
             Some(folder) => command.args(["-server", "-bootstrap"]).arg("-data-dir").arg(folder),
         };
-        command
-            .args(["-node", "n1", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-http-port", "0", "-dns-port", "0"])
-            .args(flags);
+        command.args(["-node", "n1", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "0"]);
+        if flags.iter().all(|flag| flag != HTTP_PORT) {
+            command.args([HTTP_PORT, "0"]);
+        }
+        command.args(flags);
         command
     }
 
@@ -105,6 +110,20 @@ impl Node {
     pub fn killed_and_started(mut self) -> Self {
         self.process.kill();
         Self::start(self.data_dir.clone(), self.flags.clone())
+    }
+
+    /// The same on the same HTTP port, for clients that shall find it again.
+    ///
+    /// # Panics
+    /// When the new one does not serve.
+    #[must_use]
+    pub fn killed_and_started_in_place(mut self) -> Self {
+        self.process.kill();
+        let mut flags = self.flags.clone();
+        if flags.iter().all(|flag| flag != HTTP_PORT) {
+            flags.extend([HTTP_PORT.to_owned(), self.http.address.port().to_string()]);
+        }
+        Self::start(self.data_dir.clone(), flags)
     }
 
     fn start(data_dir: Option<PathBuf>, flags: Vec<String>) -> Self {
