@@ -26,7 +26,7 @@ use crate::upstream::{Local, Settings, Upstream, policy};
 #[derive(Clone)]
 pub enum Source {
     /// Control nodes, as the builder names them.
-    Control(ClientBuilder),
+    Control(Box<ClientBuilder>),
     /// A catalog the program fills itself, for tests and for what no registry knows.
     Fixed(Catalog),
 }
@@ -140,7 +140,7 @@ impl Directory {
         if clients.len() >= DATACENTERS_MAX {
             return Err(SdkError::Bound { what: "datacenters", max: DATACENTERS_MAX });
         }
-        let builder = builder.clone();
+        let builder = ClientBuilder::clone(builder);
         let builder = match datacenter {
             Some(datacenter) => builder.datacenter(datacenter),
             None => builder,

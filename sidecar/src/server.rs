@@ -57,8 +57,10 @@ pub struct Server {
 /// How long a worker gets to end after everything on it was cut.
 const CUT: Duration = Duration::from_secs(5);
 
-/// The workers that run; each yields when its thread has ended.
-type Running = FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>;
+/// Yields when a worker's thread has ended.
+type Ending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+/// The workers that run.
+type Running = FuturesUnordered<Ending>;
 
 impl Server {
     /// Takes the ports; whom to ask is in the settings.
@@ -66,7 +68,7 @@ impl Server {
     /// # Errors
     /// [`Error::Listen`] when an address cannot be had; none is held then.
     pub async fn bind(config: Config) -> Result<Server, Error> {
-        let source = Source::Control(client_builder(&config.control, config.service.as_ref()));
+        let source = Source::Control(Box::new(client_builder(&config.control, config.service.as_ref())));
         Server::bind_with(config, source).await
     }
 
@@ -199,7 +201,7 @@ fn start_worker(
     worker: Arc<Worker>,
     listeners: Vec<(TcpListener, Door)>,
     phase: watch::Receiver<Phase>,
-) -> Result<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>, Error> {
+) -> Result<Ending, Error> {
     let failed = move |source| Error::Worker { index, source };
     let (sender, receiver) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

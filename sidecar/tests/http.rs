@@ -1,4 +1,5 @@
 //! The path of a request: through to an instance and back, whatever it is made of.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

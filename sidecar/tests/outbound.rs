@@ -1,4 +1,5 @@
 //! The shared port, raw TCP, tunnels, the admin port, and the way down.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
