@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use callboard::check::limits::Quality;
 use callboard::check::output::clip;
-use callboard_proto::api::agent::InvalidRequest;
+use callboard_proto::api::valid::InvalidRequest;
 use callboard_proto::definition::{Figures, Probe};
 use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckDefinition, CheckId, CheckStatus, NodeName};

@@ -10,6 +10,7 @@ use callboard_proto::api::check::NewCheck;
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::api::health::HealthCheck;
 use callboard_proto::api::query::{ReadOptions, parse_bool};
+use callboard_proto::api::valid;
 use callboard_proto::check::{AggregatedStatus, CheckOwner, NODE_MAINTENANCE, SERVICE_MAINTENANCE};
 use callboard_proto::duration::GoDuration;
 use callboard_proto::index::wait_for;
@@ -19,9 +20,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::agent_checks::shown;
-use super::health::filter;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
+use super::select::filter;
 use crate::identity::CONSUL_SERVICE;
 use crate::registry::{Command, Missing, Prune, Registration, Registry, Topic};
 
@@ -171,8 +172,7 @@ async fn maintenance(
     let of = if instance.is_none() { "node" } else { "service" };
     let default =
         format!("Maintenance mode is enabled for this {of}, but no reason was provided. This is a default message.");
-    let notes =
-        callboard_proto::api::agent::text("reason", call.params.filled("reason").unwrap_or(&default), 64 * 1024)?;
+    let notes = valid::text("reason", call.params.filled("reason").unwrap_or(&default), 64 * 1024)?;
     let check = Check {
         node,
         id,

@@ -11,9 +11,9 @@ use callboard_proto::definition::Figures;
 use callboard_proto::{Check, CheckId, CheckStatus, InstanceId};
 
 use super::Api;
-use super::health::filter;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
+use super::select::filter;
 use crate::check::Beat;
 use crate::registry::{Command, Missing, Registration};
 

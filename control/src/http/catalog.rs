@@ -9,9 +9,9 @@ use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName, ServiceName};
 
 use super::blocking::{Answer, Question, common_key, read};
-use super::health::{filter, has_meta, has_tags, node_name, service_name};
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
+use super::select::{filter, has_meta, has_tags, node_name, service_name, tags};
 use crate::registry::{Registry, Topic};
 
 pub(super) fn datacenters(call: &Call<'_>) -> Result<Response, Failure> {
@@ -164,7 +164,7 @@ async fn service_nodes(call: &Call<'_>, connect: bool) -> Result<Response, Failu
     let options = call.read_options()?;
     let question = ServiceNodes {
         name: service_name(call.argument("Missing service name")?)?,
-        tags: call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        tags: tags(call),
         connect,
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),

@@ -1,9 +1,10 @@
 //! Writes of `/v1/catalog/…`: what others registered on behalf of nodes.
 
-use callboard_proto::api::agent::{InvalidRequest, ServiceRequest, text, validate_meta};
+use callboard_proto::api::agent::ServiceRequest;
 use callboard_proto::api::catalog::{CatalogCheckRequest, CatalogServiceRequest, DeregisterRequest, RegisterRequest};
 use callboard_proto::api::check::{CheckRequest, NewCheck};
 use callboard_proto::api::decode::{Unknown, from_slice};
+use callboard_proto::api::valid::{InvalidRequest, text, validate_meta};
 use callboard_proto::check::CheckOwner;
 use callboard_proto::text::{Meta, Text};
 use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId, Node, NodeName, ServiceName};

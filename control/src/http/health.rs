@@ -12,6 +12,7 @@ use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, Nod
 use super::blocking::{Answer, Question, common_key, read};
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
+use super::select::{filter, has_meta, has_tags, node_name, service_name, tags};
 use crate::registry::{Registry, Topic};
 
 /// The instances of a service, with their health.
@@ -23,16 +24,6 @@ pub(super) struct ServiceHealth {
     filter: Filter<ServiceEntry>,
     datacenter: Text,
     pretty: bool,
-}
-
-/// Whether an instance has every tag, without regard to case.
-pub(super) fn has_tags(instance: &Instance, tags: &[String]) -> bool {
-    tags.iter().all(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
-}
-
-/// Whether a node has every pair.
-pub(super) fn has_meta(node: &Node, pairs: &[(String, String)]) -> bool {
-    pairs.iter().all(|(key, value)| node.meta.get(key).is_some_and(|found| **found == **value))
 }
 
 impl Question for ServiceHealth {
@@ -78,27 +69,11 @@ fn entry(registry: &Registry, node: &Arc<Node>, instance: &Arc<Instance>, datace
     }
 }
 
-pub(super) fn filter<R: callboard_proto::filter::Fields>(options: &ReadOptions) -> Result<Filter<R>, Failure> {
-    match &options.filter {
-        None => Ok(Filter::all()),
-        Some(text) => Ok(Filter::parse(text)?),
-    }
-}
-
-/// A service name in a path. One that could never be registered is not an error: there is just nothing.
-pub(super) fn service_name(text: &str) -> Result<ServiceName, Failure> {
-    ServiceName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid service name: {error}")))
-}
-
-pub(super) fn node_name(text: &str) -> Result<NodeName, Failure> {
-    NodeName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid node name: {error}")))
-}
-
 pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let question = ServiceHealth {
         name: service_name(call.argument("Missing service name")?)?,
-        tags: call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        tags: tags(call),
         passing: passing(&call.params)?,
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),
@@ -114,7 +89,7 @@ pub(super) async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
     let question = NativeHealth {
         health: ServiceHealth {
             name: service_name(call.argument("Missing service name")?)?,
-            tags: call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+            tags: tags(call),
             passing: passing(&call.params)?,
             filter: filter(&options)?,
             datacenter: call.api.datacenter().clone(),

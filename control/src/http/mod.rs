@@ -1,6 +1,6 @@
 //! Consul's HTTP interface.
 //!
-//! `routes` says what a path means, one file per family of paths answers it, `blocking` holds the one wait
+//! `routes` says what a path means, `dispatch` hands it to one file per family of paths, `blocking` holds the one wait
 //! loop, `reply` turns an error into a status, `serve` owns the sockets. Nothing here writes state except
 //! by proposing a command.
 
@@ -10,11 +10,13 @@ mod answers;
 mod blocking;
 mod catalog;
 mod catalog_write;
+mod dispatch;
 mod health;
 mod kv;
 mod reply;
 mod request;
 mod routes;
+mod select;
 mod serve;
 mod status;
 

@@ -1,10 +1,10 @@
 //! Answers: bodies, headers, and the one place where an error becomes a status.
 
 use bytes::Bytes;
-use callboard_proto::api::agent::InvalidRequest;
 use callboard_proto::api::decode::DecodeError;
 use callboard_proto::api::meta;
 use callboard_proto::api::query::QueryError;
+use callboard_proto::api::valid::InvalidRequest;
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION, VARY};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::Full;

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Api;
-use super::request::handle;
+use super::dispatch::handle;
 
 /// How long a client may take to send its headers.
 const HEADER_MAX: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AddressRequest, ConnectRequest, WeightsRequest};
-use super::check::Ignored;
+use super::decode::Ignored;
 use crate::index::Index;
 use crate::instance::{Instance, ServiceAddress, Weights};
 use crate::name::{InstanceId, NodeName, ServiceName};

@@ -8,8 +8,21 @@
 use std::fmt;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
+
+/// A value that is read and dropped at once, so that it can neither be kept nor logged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ignored;
+
+/// A secret that is read and dropped at once.
+pub type Secret = Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Ignored, D::Error> {
+        de::IgnoredAny::deserialize(deserializer).map(|_| Ignored)
+    }
+}
 
 /// What to do with a field that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,7 +276,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default)]

@@ -6,8 +6,10 @@
 pub mod agent;
 pub mod catalog;
 pub mod check;
+mod check_rules;
 pub mod decode;
 pub mod health;
 pub mod kv;
 pub mod meta;
 pub mod query;
+pub mod valid;

@@ -5,13 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use callboard_proto::duration::GoDuration;
 use callboard_proto::{NodeName, api};
-use clap::Args;
-use serde::Deserialize;
+
+mod file;
+mod flags;
+
+pub use file::{DnsConfig, SoaConfig};
+pub use flags::AgentFlags;
+
+use file::FileConfig;
 
 /// Why the settings cannot be used. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -44,177 +50,6 @@ pub enum ConfigError {
     /// A node that is not for developers needs a folder.
     #[error("data_dir cannot be empty; give -data-dir, or -dev to keep everything in memory")]
     NoDataDir,
-}
-
-/// The command line of `agent`.
-#[derive(Debug, Clone, Default, Args)]
-#[command(rename_all = "kebab-case")]
-pub struct AgentFlags {
-    /// Keep everything in memory, on loopback: for developers
-    #[arg(long)]
-    pub dev: bool,
-    /// Hold the registry (every control node does)
-    #[arg(long)]
-    pub server: bool,
-    /// Be a cluster of one (the default)
-    #[arg(long)]
-    pub bootstrap: bool,
-    /// The name of this node [default: the host's]
-    #[arg(long, env = "CALLBOARD_NODE")]
-    pub node: Option<String>,
-    /// Free key:value pairs of this node
-    #[arg(long = "node-meta", value_name = "KEY:VALUE")]
-    pub node_meta: Vec<String>,
-    /// Where this node is [default: dc1]
-    #[arg(long, env = "CALLBOARD_DATACENTER")]
-    pub datacenter: Option<String>,
-    /// The DNS domain that is answered for [default: consul]
-    #[arg(long, env = "CALLBOARD_DOMAIN")]
-    pub domain: Option<String>,
-    /// A second DNS domain
-    #[arg(long = "alt-domain")]
-    pub alt_domain: Option<String>,
-    /// The address for other nodes [default: 0.0.0.0, with -dev 127.0.0.1]
-    #[arg(long, env = "CALLBOARD_BIND")]
-    pub bind: Option<String>,
-    /// The address that this node is found under [default: the bind address]
-    #[arg(long, env = "CALLBOARD_ADVERTISE")]
-    pub advertise: Option<String>,
-    /// The address for clients: HTTP and DNS [default: 127.0.0.1]
-    #[arg(long, env = "CALLBOARD_CLIENT")]
-    pub client: Option<String>,
-    /// The folder for log and checkpoints
-    #[arg(long = "data-dir", env = "CALLBOARD_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// A configuration file, JSON or TOML; may be repeated, later ones win
-    #[arg(long = "config-file", value_name = "FILE")]
-    pub config_file: Vec<PathBuf>,
-    /// A folder of configuration files, read in lexical order
-    #[arg(long = "config-dir", value_name = "DIR")]
-    pub config_dir: Vec<PathBuf>,
-    /// Where to write the process id
-    #[arg(long = "pid-file", value_name = "FILE")]
-    pub pid_file: Option<PathBuf>,
-    /// trace, debug, info, warn or err [default: info]
-    #[arg(long = "log-level", env = "CALLBOARD_LOG_LEVEL")]
-    pub log_level: Option<String>,
-    /// Log as JSON
-    #[arg(long = "log-json")]
-    pub log_json: bool,
-    /// 0 takes any free port [default: 8500]
-    #[arg(long = "http-port", env = "CALLBOARD_HTTP_PORT")]
-    pub http_port: Option<i32>,
-    /// 0 takes any free port, -1 turns it off [default: 8600]
-    #[arg(long = "dns-port", env = "CALLBOARD_DNS_PORT", allow_negative_numbers = true)]
-    pub dns_port: Option<i32>,
-    /// The port for other control nodes [default: 8300]
-    #[arg(long = "server-port")]
-    pub server_port: Option<u16>,
-    /// A DNS server to ask about other domains; may be repeated
-    #[arg(long)]
-    pub recursor: Vec<String>,
-    /// Let checks run programs
-    #[arg(long = "enable-script-checks")]
-    pub enable_script_checks: bool,
-    /// Serve the console (the default)
-    #[arg(long)]
-    pub ui: bool,
-}
-
-/// One configuration file, with Consul's keys.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileConfig {
-    server: Option<bool>,
-    bootstrap: Option<bool>,
-    node_name: Option<String>,
-    node_meta: BTreeMap<String, String>,
-    datacenter: Option<String>,
-    primary_datacenter: Option<String>,
-    domain: Option<String>,
-    alt_domain: Option<String>,
-    bind_addr: Option<String>,
-    advertise_addr: Option<String>,
-    client_addr: Option<String>,
-    data_dir: Option<PathBuf>,
-    pid_file: Option<PathBuf>,
-    log_level: Option<String>,
-    log_json: Option<bool>,
-    ports: Ports,
-    recursors: Vec<String>,
-    dns_config: DnsConfig,
-    enable_script_checks: Option<bool>,
-    enable_local_script_checks: Option<bool>,
-    check_update_interval: Option<GoDuration>,
-    ui_config: UiConfig,
-    limits: Limits,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Ports {
-    http: Option<i32>,
-    dns: Option<i32>,
-    server: Option<u16>,
-    serf_lan: Option<u16>,
-    serf_wan: Option<u16>,
-    https: Option<i32>,
-    grpc: Option<i32>,
-    grpc_tls: Option<i32>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct UiConfig {
-    enabled: Option<bool>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Limits {
-    http_max_conns_per_client: Option<usize>,
-}
-
-/// The keys of `dns_config`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DnsConfig {
-    /// How long an answer about a node may be kept.
-    pub node_ttl: Option<GoDuration>,
-    /// How long an answer about a service may be kept: by name, by `prefix*`, or `*`.
-    pub service_ttl: BTreeMap<String, GoDuration>,
-    /// Leaves warning instances out.
-    pub only_passing: Option<bool>,
-    /// Says so when an answer was cut.
-    pub enable_truncate: Option<bool>,
-    /// The most answers over UDP without EDNS.
-    pub udp_answer_limit: Option<usize>,
-    /// The most addresses in any answer.
-    pub a_record_limit: Option<usize>,
-    /// How long a recursor may take.
-    pub recursor_timeout: Option<GoDuration>,
-    /// `sequential` or `random`.
-    pub recursor_strategy: Option<String>,
-    /// Leaves names uncompressed.
-    pub disable_compression: Option<bool>,
-    /// Adds a node's pairs as TXT.
-    pub enable_additional_node_meta_txt: Option<bool>,
-    /// The start-of-authority record.
-    pub soa: SoaConfig,
-}
-
-/// The keys of `dns_config.soa`, in seconds.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SoaConfig {
-    /// How often secondaries refresh.
-    pub refresh: Option<u32>,
-    /// How soon they retry.
-    pub retry: Option<u32>,
-    /// When they give up.
-    pub expire: Option<u32>,
-    /// How long a "no" may be kept.
-    pub min_ttl: Option<u32>,
 }
 
 /// Complete settings of a control node.
@@ -282,11 +117,11 @@ impl Config {
     /// # Errors
     /// Names the file or the setting, and what would be accepted.
     pub fn load(flags: &AgentFlags) -> Result<Config, ConfigError> {
-        let mut file = FileConfig::default();
-        for path in files(flags)? {
-            file.merge(read(&path)?);
+        let mut merged = FileConfig::default();
+        for path in file::files(flags)? {
+            merged.merge(file::read(&path)?);
         }
-        resolve(flags, file)
+        resolve(flags, merged)
     }
 }
 
@@ -380,7 +215,7 @@ fn node_meta(
         let (key, value) = split.ok_or_else(|| invalid("node_meta", format!("{pair:?} is not key:value")))?;
         pairs.insert(key.to_owned(), value.to_owned());
     }
-    api::agent::validate_meta("Node Meta", &pairs).map_err(|error| invalid("node_meta", error.0))
+    api::valid::validate_meta("Node Meta", &pairs).map_err(|error| invalid("node_meta", error.0))
 }
 
 fn address(key: &'static str, text: Option<&str>, default: IpAddr) -> Result<IpAddr, ConfigError> {
@@ -423,103 +258,9 @@ fn outward_address() -> IpAddr {
     probe().unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
-fn files(flags: &AgentFlags) -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files = flags.config_file.clone();
-    for dir in &flags.config_dir {
-        let listed = std::fs::read_dir(dir).map_err(|source| ConfigError::Read { path: dir.clone(), source })?;
-        let mut found = Vec::new();
-        for entry in listed {
-            let path = entry.map_err(|source| ConfigError::Read { path: dir.clone(), source })?.path();
-            if path.extension().is_some_and(|ending| ending == "json" || ending == "toml") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
-}
-
-fn read(path: &Path) -> Result<FileConfig, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let toml = path.extension().is_some_and(|ending| ending == "toml");
-    let parsed = if toml {
-        toml::from_str(&text).map_err(|error| error.to_string())
-    } else {
-        serde_json::from_str(&text).map_err(|error| error.to_string())
-    };
-    parsed.map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason: nearest(reason) })
-}
-
-/// Replaces the list of all known keys by the one that was probably meant.
-fn nearest(reason: String) -> String {
-    let Some((head, list)) = reason.split_once(", expected one of ") else { return reason };
-    let Some(unknown) = head.split('`').nth(1) else { return reason };
-    let known = list.split('`').skip(1).step_by(2);
-    match known.min_by_key(|known| strsim::damerau_levenshtein(unknown, known)) {
-        Some(known) => format!("{head}; did you mean `{known}`?"),
-        None => reason,
-    }
-}
-
-impl FileConfig {
-    /// Takes over what a later file says: values replace, maps merge, lists append.
-    fn merge(&mut self, later: FileConfig) {
-        macro_rules! take {
-            ($($field:ident).+) => {
-                if later.$($field).+.is_some() {
-                    self.$($field).+ = later.$($field).+;
-                }
-            };
-        }
-        take!(server);
-        take!(bootstrap);
-        take!(node_name);
-        take!(datacenter);
-        take!(primary_datacenter);
-        take!(domain);
-        take!(alt_domain);
-        take!(bind_addr);
-        take!(advertise_addr);
-        take!(client_addr);
-        take!(data_dir);
-        take!(pid_file);
-        take!(log_level);
-        take!(log_json);
-        take!(ports.http);
-        take!(ports.dns);
-        take!(ports.server);
-        take!(ports.serf_lan);
-        take!(ports.serf_wan);
-        take!(ports.https);
-        take!(ports.grpc);
-        take!(ports.grpc_tls);
-        take!(enable_script_checks);
-        take!(enable_local_script_checks);
-        take!(check_update_interval);
-        take!(ui_config.enabled);
-        take!(limits.http_max_conns_per_client);
-        take!(dns_config.node_ttl);
-        take!(dns_config.only_passing);
-        take!(dns_config.enable_truncate);
-        take!(dns_config.udp_answer_limit);
-        take!(dns_config.a_record_limit);
-        take!(dns_config.recursor_timeout);
-        take!(dns_config.recursor_strategy);
-        take!(dns_config.disable_compression);
-        take!(dns_config.enable_additional_node_meta_txt);
-        take!(dns_config.soa.refresh);
-        take!(dns_config.soa.retry);
-        take!(dns_config.soa.expire);
-        take!(dns_config.soa.min_ttl);
-        self.node_meta.extend(later.node_meta);
-        self.dns_config.service_ttl.extend(later.dns_config.service_ttl);
-        self.recursors.extend(later.recursors);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::file::nearest;
     use super::*;
 
     fn from_toml(text: &str) -> Result<FileConfig, String> {

@@ -1,0 +1,41 @@
+//! Which rows a read is about: names in the path, tags, pairs of the node, the filter.
+
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::filter::{Fields, Filter};
+use callboard_proto::{Instance, Node, NodeName, ServiceName};
+
+use super::reply::Failure;
+use super::request::Call;
+
+/// The tags that an instance must all have.
+pub(super) fn tags(call: &Call<'_>) -> Vec<String> {
+    call.params.all("tag").filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether an instance has every tag, without regard to case.
+pub(super) fn has_tags(instance: &Instance, tags: &[String]) -> bool {
+    tags.iter().all(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
+}
+
+/// Whether a node has every pair.
+pub(super) fn has_meta(node: &Node, pairs: &[(String, String)]) -> bool {
+    pairs.iter().all(|(key, value)| node.meta.get(key).is_some_and(|found| **found == **value))
+}
+
+/// The filter of a read, bound to the rows that it shows.
+pub(super) fn filter<R: Fields>(options: &ReadOptions) -> Result<Filter<R>, Failure> {
+    match &options.filter {
+        None => Ok(Filter::all()),
+        Some(text) => Ok(Filter::parse(text)?),
+    }
+}
+
+/// A service name in a path.
+pub(super) fn service_name(text: &str) -> Result<ServiceName, Failure> {
+    ServiceName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid service name: {error}")))
+}
+
+/// A node name in a path.
+pub(super) fn node_name(text: &str) -> Result<NodeName, Failure> {
+    NodeName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid node name: {error}")))
+}
