@@ -39,13 +39,19 @@ pub(crate) struct Dead {
 }
 
 impl Dead {
-    /// Begins to look, `killed` being the moment of death.
-    pub(crate) fn watch(open: Open, member: Arc<Member>, killed: Instant, stop: CancellationToken) -> Self {
+    /// Begins to look, `killed` being the moment of death and `before` the calls that were given to it until then.
+    pub(crate) fn watch(
+        open: Open,
+        member: Arc<Member>,
+        before: u64,
+        killed: Instant,
+        stop: CancellationToken,
+    ) -> Self {
         let dead = Self::default();
         let (sdk, sidecar) = (dead.clone(), dead.clone());
         let admin = open.admin.clone();
         let end = stop.clone();
-        tokio::spawn(async move { end.run_until_cancelled(sdk.look(&open, &member, killed)).await });
+        tokio::spawn(async move { end.run_until_cancelled(sdk.look(&open, &member, before, killed)).await });
         tokio::spawn(async move { stop.run_until_cancelled(sidecar.ask(&admin, killed)).await });
         dead
     }
@@ -55,9 +61,8 @@ impl Dead {
         *self.seen.lock()
     }
 
-    async fn look(&self, open: &Open, member: &Member, killed: Instant) {
+    async fn look(&self, open: &Open, member: &Member, before: u64, killed: Instant) {
         let (id, node) = member.endpoint().identity();
-        let before = member.stats().calls();
         let mut calls = before;
         let mut pace = interval(LOOK_EVERY);
         loop {

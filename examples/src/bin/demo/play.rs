@@ -74,8 +74,9 @@ async fn kill(stage: &mut Stage, open: &Open, stop: &CancellationToken) -> Resul
     let snapshot = open.watch.snapshot();
     let member = snapshot.members().iter().find(|member| member.endpoint().id() == FIRST[0]);
     let member = Arc::clone(member.ok_or("the instance to be killed is not in the catalog")?);
+    let before = member.stats().calls();
     let killed = stage.kill(FIRST[0]).await?;
-    Ok(Dead::watch(open.clone(), member, killed, stop.clone()))
+    Ok(Dead::watch(open.clone(), member, before, killed, stop.clone()))
 }
 
 /// Makes sure that only who was killed is dead.
