@@ -1,1 +1,20 @@
-//! (being written)
+//! Clients and tools that nobody here wrote, against a control node: the introductory program in Python with two
+//! client packages and a real Redis, the npm package `consul` with its watch, and a real Prometheus.
+//! `cargo verify install` gets them; without them a test passes over, or fails with `CI=true`.
+
+mod discovery;
+mod intro;
+mod javascript;
+
+use std::net::TcpListener;
+
+/// A port that was free a moment ago, for programs that cannot choose their own and say which.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// A file of this suite's folder.
+fn file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(name)
+}
