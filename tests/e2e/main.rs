@@ -1,1 +1,8 @@
-//! (being written)
+//! Stories with the real programs: a control node, sidecars, the examples; what a user does and sees.
+//!
+//! `examples` runs each example as a process. `sidecar` tells of applications that know nothing of Callboard.
+//! `operation` is the control node's own life: start, signals, forgetting everything.
+
+mod examples;
+mod operation;
+mod sidecar;

@@ -1,0 +1,173 @@
+//! Applications that know nothing of Callboard, and the sidecar beside them: calls by a port of localhost and through
+//! `http_proxy`, instances that come, die and leave, and a drain without a failed call.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use callboard_tests::backend::Backend;
+use callboard_tests::http::{Connection, Http};
+use callboard_tests::node::Node;
+use callboard_tests::process::Process;
+use callboard_tests::{binaries, wait};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A sidecar and the addresses of its first line.
+struct Sidecar {
+    process: Process,
+    said: Value,
+}
+
+impl Sidecar {
+    fn start(node: &Node, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binaries::sidecar());
+        command.args(["--control", &format!("http://{}", node.http.address), "--settle", "200ms"]).args(arguments);
+        let process = Process::start(&mut command);
+        let line = process.line(LIMIT);
+        let said = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let sidecar = Self { process, said };
+        let admin = sidecar.address(&sidecar.said["admin"]);
+        wait::until_true("a sidecar that is ready", LIMIT, || {
+            admin.request("GET", "/ready", b"").is_ok_and(|reply| reply.status == 200)
+        });
+        sidecar
+    }
+
+    fn address(&self, value: &Value) -> Http {
+        let address: SocketAddr =
+            value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address: {}", self.said));
+        Http::new(address)
+    }
+
+    fn upstream(&self, name: &str) -> Http {
+        self.address(&self.said["upstreams"][name])
+    }
+}
+
+fn register(node: &Node, id: &str, backend: &Backend) {
+    node.http.put_json(
+        "/v1/agent/service/register",
+        &json!({"ID": id, "Name": "web", "Address": "127.0.0.1", "Port": backend.address.port()}),
+    );
+}
+
+#[test]
+fn calls_spread_and_survive_a_death_a_birth_and_a_leave() {
+    let node = Node::dev();
+    let one = Backend::start("one");
+    let two = Backend::start("two");
+    register(&node, "web-1", &one);
+    register(&node, "web-2", &two);
+    let sidecar = Sidecar::start(&node, &["--upstream", "web=127.0.0.1:0,policy=round-robin"]);
+    let upstream = sidecar.upstream("web");
+    let answers = |count: usize| -> BTreeSet<String> { (0..count).map(|_| upstream.get("/").ok().text()).collect() };
+    assert_eq!(answers(6), BTreeSet::from(["one".to_owned(), "two".to_owned()]), "both are called");
+
+    // It dies without a word: nobody deregisters it, and no call fails.
+    drop(one);
+    assert_eq!(answers(40).len(), 1, "no call fails while the registry still lists the dead one");
+
+    let three = Backend::start("three");
+    register(&node, "web-3", &three);
+    wait::until_true("the newcomer is called", LIMIT, || answers(4).contains("three"));
+
+    let _ = node.http.put("/v1/agent/service/deregister/web-2", "").ok();
+    wait::until_true("the one that left is not called", LIMIT, || !answers(4).contains("two"));
+    let before = two.asked();
+    assert_eq!(answers(10), BTreeSet::from(["three".to_owned()]));
+    assert_eq!(two.asked(), before);
+}
+
+/// The shared port routes by name, as a proxy does.
+#[test]
+fn the_shared_port_routes_by_name() {
+    let node = Node::dev();
+    let backend = Backend::start("found by name");
+    register(&node, "web-1", &backend);
+    let sidecar = Sidecar::start(&node, &["--outbound", "127.0.0.1:0"]);
+    let outbound = sidecar.address(&sidecar.said["outbound"]);
+    let ask = |head: &str| {
+        let mut stream = TcpStream::connect(outbound.address).expect("the sidecar listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a time can be set");
+        stream.write_all(head.as_bytes()).expect("the request is sent");
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        said
+    };
+    for head in [
+        "GET / HTTP/1.1\r\nHost: web.service.consul\r\nConnection: close\r\n\r\n",
+        "GET http://web.service.consul/ HTTP/1.1\r\nHost: web.service.consul\r\nConnection: close\r\n\r\n",
+        "GET http://web.service.dc1.consul:80/ HTTP/1.1\r\nHost: web.service.dc1.consul:80\r\nConnection: close\r\n\r\n",
+    ] {
+        let said = ask(head);
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("found by name"), "{head}{said}");
+    }
+    let said = ask("GET / HTTP/1.1\r\nHost: nobody.service.consul\r\nConnection: close\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+    let said = ask("GET / HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.1 4"), "{said}");
+}
+
+/// The sidecar signs the local application in, watches it, and leaves under load without a failed call.
+#[test]
+fn the_local_application_is_signed_in_and_drains() {
+    let node = Node::dev();
+    let app = Backend::start("app");
+    let (port, name) = (app.address.port().to_string(), "payments");
+    let flags = [
+        "--service",
+        name,
+        "--port",
+        &port,
+        "--address",
+        "127.0.0.1",
+        "--check-http",
+        "/",
+        "--check-interval",
+        "100ms",
+    ];
+    let mut beside = Sidecar::start(&node, &flags);
+    let path = format!("/v1/health/service/{name}?passing");
+    let listed = || node.http.get(&path).ok().json().as_array().map_or(0, Vec::len);
+    wait::until_true("the application is listed", LIMIT, || listed() == 1);
+    app.set_status(500);
+    wait::until_true("its failure is seen", LIMIT, || listed() == 0);
+    app.set_status(200);
+    wait::until_true("its recovery is seen", LIMIT, || listed() == 1);
+
+    let other = Backend::start("other");
+    node.http.put_json(
+        "/v1/agent/service/register",
+        &json!({"ID": "other", "Name": name, "Address": "127.0.0.1", "Port": other.address.port()}),
+    );
+    let caller = Sidecar::start(&node, &["--upstream", "payments=127.0.0.1:0"]);
+    let upstream = caller.upstream(name);
+    let done = AtomicBool::new(false);
+    let calls = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(upstream.address).expect("the sidecar listens");
+                while !done.load(Ordering::Acquire) {
+                    let reply = connection.request("GET", "/", b"").expect("a call is answered");
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    calls.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        wait::until_true("calls", LIMIT, || calls.load(Ordering::Acquire) > 100);
+        beside.process.terminate();
+        assert!(beside.process.wait(LIMIT).success(), "{}", beside.process.stderr());
+        let so_far = calls.load(Ordering::Acquire);
+        wait::until_true("more calls", LIMIT, || calls.load(Ordering::Acquire) > so_far + 100);
+        done.store(true, Ordering::Release);
+    });
+    let all = node.http.get(&format!("/v1/catalog/service/{name}")).ok().json();
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "the sidecar took its application out: {all}");
+}
