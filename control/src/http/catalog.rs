@@ -11,7 +11,9 @@ use callboard_proto::{Index, NodeName, ServiceName};
 use super::blocking::{Answer, Question, common_key, read};
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
-use super::select::{filter, has_meta, has_tags, node_name, service_name, tags};
+use super::select::{
+    filter, has_meta, has_tags, node_name, service_index, service_name, service_rows, service_topics, tags,
+};
 use crate::registry::{Registry, Topic};
 
 pub(super) fn datacenters(call: &Call<'_>) -> Result<Response, Failure> {
@@ -123,16 +125,11 @@ struct ServiceNodes {
 
 impl Question for ServiceNodes {
     fn topics(&self) -> Vec<Topic> {
-        let mut topics = vec![Topic::Service(self.name.folded())];
-        if self.connect {
-            topics.push(Topic::Services);
-        }
-        topics
+        service_topics(&self.name, self.connect)
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        let index = registry.service_index(&self.name);
-        if self.connect { index.max(registry.services_index()) } else { index }
+        service_index(registry, &self.name, self.connect)
     }
 
     fn key(&self) -> Option<String> {
@@ -146,12 +143,7 @@ impl Question for ServiceNodes {
     }
 
     fn answer(&self, registry: &Registry) -> Answer {
-        let rows: Box<dyn Iterator<Item = _>> = if self.connect {
-            Box::new(registry.mesh_service(&self.name))
-        } else {
-            Box::new(registry.service(&self.name))
-        };
-        let services: Vec<CatalogService> = rows
+        let services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))
             .filter(|service| self.filter.matches(service))

@@ -12,15 +12,19 @@ use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, Nod
 use super::blocking::{Answer, Question, common_key, read};
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
-use super::select::{filter, has_meta, has_tags, node_name, service_name, tags};
+use super::select::{
+    filter, has_meta, has_tags, node_name, service_index, service_name, service_rows, service_topics, tags,
+};
 use crate::registry::{Registry, Topic};
 
 /// The instances of a service, with their health.
-pub(super) struct ServiceHealth {
-    pub(super) name: ServiceName,
-    pub(super) tags: Vec<String>,
-    pub(super) passing: bool,
-    pub(super) options: ReadOptions,
+struct ServiceHealth {
+    name: ServiceName,
+    tags: Vec<String>,
+    /// Only what speaks mesh TLS for it.
+    connect: bool,
+    passing: bool,
+    options: ReadOptions,
     filter: Filter<ServiceEntry>,
     datacenter: Text,
     pretty: bool,
@@ -28,15 +32,16 @@ pub(super) struct ServiceHealth {
 
 impl Question for ServiceHealth {
     fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Service(self.name.folded())]
+        service_topics(&self.name, self.connect)
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        registry.service_index(&self.name)
+        service_index(registry, &self.name, self.connect)
     }
 
     fn key(&self) -> Option<String> {
-        let mut key = common_key("health", self.name.as_str(), &self.options, self.pretty);
+        let kind = if self.connect { "health-connect" } else { "health" };
+        let mut key = common_key(kind, self.name.as_str(), &self.options, self.pretty);
         if self.passing {
             key.push_str("\nP");
         }
@@ -48,8 +53,7 @@ impl Question for ServiceHealth {
     }
 
     fn answer(&self, registry: &Registry) -> Answer {
-        let entries: Vec<ServiceEntry> = registry
-            .service(&self.name)
+        let entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| entry(registry, node, instance, &self.datacenter))
             .filter(|entry| !self.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
@@ -70,10 +74,15 @@ fn entry(registry: &Registry, node: &Arc<Node>, instance: &Arc<Instance>, datace
 }
 
 pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
+    service_health(call, false).await
+}
+
+async fn service_health(call: &Call<'_>, connect: bool) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let question = ServiceHealth {
         name: service_name(call.argument("Missing service name")?)?,
         tags: tags(call),
+        connect,
         passing: passing(&call.params)?,
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),
@@ -83,48 +92,9 @@ pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     read(call.api, &question.options, &question).await
 }
 
-/// Proxies and native instances of a service: there are none unless one says that it speaks mesh TLS.
+/// What speaks mesh TLS for a service.
 pub(super) async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
-    let options = call.read_options()?;
-    let question = NativeHealth {
-        health: ServiceHealth {
-            name: service_name(call.argument("Missing service name")?)?,
-            tags: tags(call),
-            passing: passing(&call.params)?,
-            filter: filter(&options)?,
-            datacenter: call.api.datacenter().clone(),
-            pretty: call.pretty(),
-            options: options.clone(),
-        },
-    };
-    read(call.api, &options, &question).await
-}
-
-struct NativeHealth {
-    health: ServiceHealth,
-}
-
-impl Question for NativeHealth {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Services, Topic::Service(self.health.name.folded())]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        // Proxies of a service are instances of other services: the table covers them all.
-        registry.services_index().max(registry.service_index(&self.health.name))
-    }
-
-    fn answer(&self, registry: &Registry) -> Answer {
-        let health = &self.health;
-        let rows = registry.mesh_service(&health.name);
-        let entries: Vec<ServiceEntry> = rows
-            .filter(|(node, instance)| has_tags(instance, &health.tags) && has_meta(node, &health.options.node_meta))
-            .map(|(node, instance)| entry(registry, node, instance, &health.datacenter))
-            .filter(|entry| !health.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
-            .filter(|entry| health.filter.matches(entry))
-            .collect();
-        Answer::Json(encode(&entries, health.pretty))
-    }
+    service_health(call, true).await
 }
 
 /// A list of checks.

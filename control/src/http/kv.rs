@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use callboard_proto::Index;
 use callboard_proto::api::kv::KvShown;
-use callboard_proto::api::query::ReadOptions;
 use callboard_proto::kv::{KEY_MAX, VALUE_MAX};
 use callboard_proto::text::Text;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -34,20 +33,17 @@ async fn get(call: &Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let pretty = call.pretty();
     let key: Text = call.rest.into();
-    if call.params.has("keys") {
+    let show = if call.params.has("keys") {
         let separator = call.params.filled("separator").or_else(|| call.params.filled("seperator")).unwrap_or("");
-        let question = Keys { prefix: key, separator: separator.into(), pretty };
-        return read(call.api, &options, &question).await;
-    }
-    if call.params.has("recurse") {
-        return read(call.api, &options, &Tree { prefix: key, pretty }).await;
+        Some(Show::Keys { separator: separator.into() })
+    } else {
+        call.params.has("recurse").then_some(Show::Entries)
+    };
+    if let Some(show) = show {
+        return read(call.api, &options, &Tree { prefix: key, show, pretty }).await;
     }
     let key = call.argument("Missing key name").map(Text::from)?;
-    single(call, &options, One { key, raw: call.params.has("raw"), pretty }).await
-}
-
-async fn single(call: &Call<'_>, options: &ReadOptions, question: One) -> Result<Response, Failure> {
-    read(call.api, options, &question).await
+    read(call.api, &options, &One { key, raw: call.params.has("raw"), pretty }).await
 }
 
 /// One key.
@@ -84,10 +80,19 @@ impl Question for One {
     }
 }
 
-/// All entries with a prefix.
+/// Everything with a prefix.
 struct Tree {
     prefix: Text,
+    show: Show,
     pretty: bool,
+}
+
+/// What is shown of it.
+enum Show {
+    /// Whole entries.
+    Entries,
+    /// Keys, cut at a separator if there is one.
+    Keys { separator: Text },
 }
 
 impl Question for Tree {
@@ -104,46 +109,21 @@ impl Question for Tree {
     }
 
     fn answer(&self, registry: &Registry) -> Answer {
-        let entries: Vec<KvShown> = registry.kv_under(&self.prefix).map(|entry| KvShown::of(entry)).collect();
-        if entries.is_empty() { Answer::Absent } else { Answer::Json(encode(&entries, self.pretty)) }
-    }
-}
-
-/// The names of all keys with a prefix, cut at a separator.
-struct Keys {
-    prefix: Text,
-    separator: Text,
-    pretty: bool,
-}
-
-impl Question for Keys {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::KeyPrefix(self.prefix.clone())]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        registry.kv_index_under(&self.prefix)
-    }
-
-    fn is_absent(&self, registry: &Registry) -> bool {
-        registry.kv_under(&self.prefix).next().is_none()
-    }
-
-    fn answer(&self, registry: &Registry) -> Answer {
-        let keys = registry.kv_under(&self.prefix).map(|entry| &*entry.key);
-        let body = if self.separator.is_empty() {
-            let keys: Vec<&str> = keys.collect();
-            if keys.is_empty() && !self.prefix.is_empty() {
-                return Answer::Absent;
+        let entries = registry.kv_under(&self.prefix);
+        let body = match &self.show {
+            // The list of all keys may be empty; anything else that is empty is not there.
+            Show::Keys { .. } if self.prefix.is_empty() && self.is_absent(registry) => {
+                encode::<[&str]>(&[], self.pretty)
             }
-            encode(&keys, self.pretty)
-        } else {
-            let cut = |key| cut(key, self.prefix.len(), &self.separator);
-            let keys: BTreeSet<&str> = keys.map(cut).collect();
-            if keys.is_empty() && !self.prefix.is_empty() {
-                return Answer::Absent;
+            _ if self.is_absent(registry) => return Answer::Absent,
+            Show::Entries => encode(&entries.map(|entry| KvShown::of(entry)).collect::<Vec<_>>(), self.pretty),
+            Show::Keys { separator } if separator.is_empty() => {
+                encode(&entries.map(|entry| &*entry.key).collect::<Vec<_>>(), self.pretty)
             }
-            encode(&keys, self.pretty)
+            Show::Keys { separator } => {
+                let cut = entries.map(|entry| cut(&entry.key, self.prefix.len(), separator));
+                encode(&cut.collect::<BTreeSet<_>>(), self.pretty)
+            }
         };
         Answer::Json(body)
     }

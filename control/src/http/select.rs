@@ -1,11 +1,14 @@
 //! Which rows a read is about: names in the path, tags, pairs of the node, the filter.
 
+use std::sync::Arc;
+
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::filter::{Fields, Filter};
-use callboard_proto::{Instance, Node, NodeName, ServiceName};
+use callboard_proto::{Index, Instance, Node, NodeName, ServiceName};
 
 use super::reply::Failure;
 use super::request::Call;
+use crate::registry::{Registry, Topic};
 
 /// The tags that an instance must all have.
 pub(super) fn tags(call: &Call<'_>) -> Vec<String> {
@@ -38,4 +41,29 @@ pub(super) fn service_name(text: &str) -> Result<ServiceName, Failure> {
 /// A node name in a path.
 pub(super) fn node_name(text: &str) -> Result<NodeName, Failure> {
     NodeName::parse(text).map_err(|error| Failure::BadRequest(format!("Invalid node name: {error}")))
+}
+
+/// What can change the rows of a service, or of what speaks mesh TLS for it.
+pub(super) fn service_topics(name: &ServiceName, connect: bool) -> Vec<Topic> {
+    let mut topics = vec![Topic::Service(name.folded())];
+    if connect {
+        // Proxies of a service are instances of other services.
+        topics.push(Topic::Services);
+    }
+    topics
+}
+
+/// The place in history of those rows.
+pub(super) fn service_index(registry: &Registry, name: &ServiceName, connect: bool) -> Index {
+    let index = registry.service_index(name);
+    if connect { index.max(registry.services_index()) } else { index }
+}
+
+/// Those rows.
+pub(super) fn service_rows<'a>(
+    registry: &'a Registry,
+    name: &'a ServiceName,
+    connect: bool,
+) -> Box<dyn Iterator<Item = (&'a Arc<Node>, &'a Arc<Instance>)> + 'a> {
+    if connect { Box::new(registry.mesh_service(name)) } else { Box::new(registry.service(name)) }
 }
