@@ -1,7 +1,7 @@
 //! Looks after the killed instance: until when was it still chosen?
 //!
-//! The SDK's own statistics say how many calls it was given and when the last one was. A sidecar shows how many
-//! endpoints it would call; while that is more than are alive, the dead one may be among those it chooses.
+//! The SDK's own statistics say how many calls it was given and when the last one was. A sidecar does not tell its calls
+//! by instance; it shows when it set one aside, and when the registry's news had come, after which it chooses it no more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::Plain;
-use crate::stage::{FIRST, Open, SERVICE};
+use crate::stage::{Open, SERVICE};
 
 /// How often the SDK's statistics are looked at: two atomic reads.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How often the sidecar is asked: a page of metrics.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// Tells what became of the dead instance by one way. Times are since its death.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Afterlife {
-    /// Calls that were given to it, for the SDK.
+    /// Calls that were given to it; only known of the SDK.
     pub(crate) calls: u64,
-    /// When it was chosen, or could have been, for the last time.
+    /// When the last of them was.
     pub(crate) chosen_last: Option<Duration>,
     /// When it was set aside for the first time.
     pub(crate) aside_first: Option<Duration>,
@@ -88,23 +88,19 @@ impl Dead {
     async fn ask(&self, admin: &str, killed: Instant) {
         let mut admin = Plain::new(admin);
         let mut pace = interval(ASK_EVERY);
-        let alive = FIRST.len() - 1;
         loop {
             pace.tick().await;
             let Ok((_, page)) = admin.get("/metrics").await else { continue };
             let page = String::from_utf8_lossy(&page);
-            let (Some(healthy), Some(aside)) = (gauge(&page, "healthy"), gauge(&page, "aside")) else { continue };
+            let (Some(unhealthy), Some(aside)) = (gauge(&page, "unhealthy"), gauge(&page, "aside")) else { continue };
             let mut seen = self.seen.lock();
             let life = &mut seen[1];
-            if life.out.is_some() {
-                return;
-            }
-            if healthy <= alive {
-                life.out = Some(killed.elapsed());
-            } else if aside == 0 {
-                life.chosen_last = Some(killed.elapsed());
-            } else {
+            if aside > 0 {
                 life.aside_first.get_or_insert_with(|| killed.elapsed());
+            }
+            if unhealthy > 0 {
+                life.out = Some(killed.elapsed());
+                return;
             }
         }
     }

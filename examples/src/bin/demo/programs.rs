@@ -60,17 +60,9 @@ fn build_with(cargo: &Path, folder: &Path) -> Result<(), Error> {
     let mut command = Build::new(cargo);
     command
         .current_dir(root)
-        .args([
-            "build",
-            "--quiet",
-            "--profile",
-            profile,
-            "--bins",
-            "-p",
-            "callboard-control",
-            "-p",
-            "callboard-sidecar",
-        ])
+        .args(["build", "--quiet", "--profile", profile, "--bin", "callboard", "--bin", "callboard-sidecar"])
+        // With the examples among them, so that features, and so the artifacts, are those of the demo's own build.
+        .args(["-p", "callboard-control", "-p", "callboard-sidecar", "-p", "callboard-examples"])
         .stdin(Stdio::null());
     if let Some(target) = folder.parent() {
         command.arg("--target-dir").arg(target);

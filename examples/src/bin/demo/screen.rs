@@ -146,10 +146,10 @@ impl Screen {
         }
         if let Some([sdk, sidecar]) = report.afterlife {
             text.push_str(&format!("the dead instance, {}: how long after its death it was still chosen\n", FIRST[0]));
-            let last = sdk.chosen_last.map_or(String::new(), |last| format!(", the last after {}", since(last)));
-            text.push_str(&format!("  by SDK      {} calls{last}{}\n", sdk.calls, fate(&sdk)));
-            let last = sidecar.chosen_last.map_or("never".to_owned(), |last| format!("until {}", since(last)));
-            text.push_str(&format!("  by sidecar  possible {last}{}\n", fate(&sidecar)));
+            let last = sdk.chosen_last.map_or("never".to_owned(), |last| format!("until {}", since(last)));
+            text.push_str(&format!("  by SDK      {last} ({} calls); {}\n", sdk.calls, fate(&sdk)));
+            let last = sidecar.out.map_or("until the end".to_owned(), |out| format!("at most until {}", since(out)));
+            text.push_str(&format!("  by sidecar  {last}; {}\n", fate(&sidecar)));
             text.push_str("  set aside, it is tried again now and then; such a call goes on to another instance\n");
         }
         if let Some(joined) = &report.joined {
@@ -168,9 +168,8 @@ impl Screen {
 }
 
 fn fate(life: &Afterlife) -> String {
-    let told =
-        |what: &str, at: Option<Duration>| at.map_or(String::new(), |at| format!("; {what} after {}", since(at)));
-    told("set aside", life.aside_first) + &told("critical by the registry", life.out)
+    let told = |at: Option<Duration>| at.map_or("not seen".to_owned(), |at| format!("after {}", since(at)));
+    format!("set aside {}, critical by the registry {}", told(life.aside_first), told(life.out))
 }
 
 fn since(time: Duration) -> String {
