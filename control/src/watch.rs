@@ -5,7 +5,7 @@
 //! reader. Publishing only notes which slots to wake; a task of its own wakes them, so that a crowd of
 //! waiters never holds up the log. Who calls it: the machine publishes, blocking reads wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +34,7 @@ struct Shared {
 struct Slots {
     by_topic: HashMap<Topic, Arc<Slot>>,
     /// Key prefixes that are waited on; a key wakes those that it begins with.
-    prefixes: BTreeMap<Text, Arc<Slot>>,
+    prefixes: HashMap<Text, Arc<Slot>>,
 }
 
 /// One topic's waiters. The value only counts wake-ups.
@@ -89,13 +89,7 @@ impl Hub {
             for topic in touched.iter() {
                 due.extend(slots.by_topic.get(topic).cloned());
                 if let Topic::Key(key) = topic {
-                    due.extend(
-                        slots
-                            .prefixes
-                            .iter()
-                            .filter(|(prefix, _)| key.starts_with(&***prefix))
-                            .map(|(_, slot)| slot.clone()),
-                    );
+                    slots.above(key, &mut due);
                 }
             }
         }
@@ -131,6 +125,18 @@ impl Slots {
         match topic {
             Topic::KeyPrefix(prefix) => self.prefixes.entry(prefix.clone()).or_insert_with(new),
             topic => self.by_topic.entry(topic.clone()).or_insert_with(new),
+        }
+    }
+
+    /// Finds the prefixes that a key begins with: by looking each beginning up, or each prefix at, whatever is less.
+    fn above(&self, key: &str, due: &mut Vec<Arc<Slot>>) {
+        if self.prefixes.len() <= key.len() {
+            due.extend(
+                self.prefixes.iter().filter(|(prefix, _)| key.starts_with(&***prefix)).map(|(_, slot)| slot.clone()),
+            );
+        } else {
+            let beginnings = key.char_indices().map(|(end, _)| end).chain([key.len()]).map(|end| &key[..end]);
+            due.extend(beginnings.filter_map(|beginning| self.prefixes.get(beginning)).cloned());
         }
     }
 
@@ -231,6 +237,24 @@ mod tests {
         assert!(other.changed().now_or_never().is_none());
         assert_eq!(hub.wakeups(), 2);
         waker.abort();
+    }
+
+    #[test]
+    fn both_ways_to_find_prefixes_agree() {
+        let (hub, _waker) = Hub::new();
+        let few: Vec<_> =
+            ["", "a", "aé", "aéb/", "b"].map(|prefix| hub.subscribe(&[Topic::KeyPrefix(prefix.into())])).into();
+        let found = |key: &str| {
+            let mut due = Vec::new();
+            hub.shared.slots.lock().above(key, &mut due);
+            due.len()
+        };
+        let keys = ["", "a", "aé", "aéb/c/d/e/f", "b", "c"];
+        let before = keys.map(found);
+        let many: Vec<_> = (0..100).map(|n| hub.subscribe(&[Topic::KeyPrefix(format!("x{n}").into())])).collect();
+        assert_eq!(keys.map(found), before);
+        assert_eq!(before, [1, 2, 3, 4, 2, 1]);
+        drop((few, many));
     }
 
     #[tokio::test]
