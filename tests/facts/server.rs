@@ -139,7 +139,7 @@ fn removal_wakes() {
     let removals: [(&str, &dyn Fn()); 6] = [
         ("/v1/health/service/web", &|| drop(http.put("/v1/agent/service/deregister/web-1", "").ok())),
         ("/v1/catalog/service/ext", &|| {
-            drop(http.put_json("/v1/catalog/deregister", &json!({"Node": "e1", "ServiceID": "ext"})));;
+            drop(http.put_json("/v1/catalog/deregister", &json!({"Node": "e1", "ServiceID": "ext"})));
         }),
         ("/v1/catalog/node/e1", &|| drop(http.put_json("/v1/catalog/deregister", &json!({"Node": "e1"})))),
         ("/v1/kv/dir/only", &|| drop(http.delete("/v1/kv/dir/only").ok())),
