@@ -36,11 +36,11 @@ pub(crate) fn verdicts(http: &Http) -> Vec<String> {
     let cuts = (0..CUTS).map(|number| &GOOD[..1 + number * (GOOD.len() - 1) / CUTS]);
     for bytes in cuts.chain(GARBAGE) {
         // No answer is a closed connection, which is all that half a request can ask for.
-        if let Ok(reply) = http.raw(bytes, Duration::from_secs(5)) {
-            if !(400..500).contains(&reply.status) {
-                let said = String::from_utf8_lossy(bytes);
-                wrong.push(format!("{said:?}: answered {} {}", reply.status, reply.text()));
-            }
+        if let Ok(reply) = http.raw(bytes, Duration::from_secs(5))
+            && !(400..500).contains(&reply.status)
+        {
+            let said = String::from_utf8_lossy(bytes);
+            wrong.push(format!("{said:?}: answered {} {}", reply.status, reply.text()));
         }
     }
     let found = http.get("/v1/agent/services").ok().json();

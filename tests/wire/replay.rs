@@ -29,7 +29,13 @@ fn recorded_exchanges_are_answered_alike() {
         let exchange: Value = serde_json::from_str(line).expect("the recording is JSON");
         let method = exchange["request"]["method"].as_str().expect("a request has a method");
         let path = exchange["request"]["path"].as_str().expect("a request has a path");
+        // The recorded checks were read before they ran. Here they are told to run so seldom that they do not either.
         let body = exchange["request"]["body"].as_str().unwrap_or_default();
+        let body = ["10s", "5s"].iter().fold(body.to_owned(), |body, time| {
+            ["\"Interval\": ", "\"interval\": "]
+                .iter()
+                .fold(body, |body, key| body.replace(&format!("{key}\"{time}\""), &format!("{key}\"1000h\"")))
+        });
         count += 1;
         let request = format!("{method} {path}");
         let explained = |place: &str| listed.iter().position(|difference| difference.explains(&request, place));
@@ -60,13 +66,13 @@ fn recorded_exchanges_are_answered_alike() {
     let unused: Vec<&Difference> =
         listed.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, difference)| difference).collect();
     assert!(count > 150, "the recording is whole");
+    assert!(unused.is_empty(), "listed, yet not there any more: {unused:#?}");
     assert!(
         surprises.is_empty(),
         "{} differences that the contract does not explain:\n{}",
         surprises.len(),
         surprises.join("\n")
     );
-    assert!(unused.is_empty(), "listed, yet not there any more: {unused:#?}");
 }
 
 /// Every place in which an answer is unlike the recorded one: `status`, `header X`, `text` or a place in the JSON.
