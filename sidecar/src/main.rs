@@ -11,7 +11,8 @@ use callboard_sidecar::{Config, Error, Flags, Server};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-// Measured beside the system's allocator with `benches/proxy.py`; see the table there.
+// Beside the system's allocator in the same run of `benches/proxy.py`: 15.3 against 16.0 µs of CPU per
+// request, for 14 against 8 MB of memory at rest. Leave the feature out where memory is dearer.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
