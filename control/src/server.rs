@@ -5,11 +5,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use callboard_proto::NodeName;
 use callboard_proto::dns::Zone;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -21,7 +24,7 @@ use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
 use crate::http::{Api, HttpLimits, routes, serve};
 use crate::identity::Identity;
-use crate::registry::Command;
+use crate::registry::{Command, Topic};
 use crate::telemetry::Telemetry;
 
 /// The sockets of a control node; tests bring their own.
@@ -55,6 +58,7 @@ pub struct Server {
     pub http: SocketAddr,
     /// Where DNS is served.
     pub dns: Option<SocketAddr>,
+    node_name: NodeName,
     cluster: Cluster,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -101,7 +105,21 @@ impl Server {
             ));
         }
         info!(%http, dns = ?dns_address, "serving");
-        Ok(Server { http, dns: dns_address, cluster, tasks, stop })
+        Ok(Server { http, dns: dns_address, node_name: config.node_name, cluster, tasks, stop })
+    }
+
+    /// Waits until the node's own rows are written, as they are once somebody leads.
+    ///
+    /// # Errors
+    /// When that takes longer than allowed; the node goes on serving and trying.
+    pub async fn signed_in(&self, within: Duration) -> Result<(), Elapsed> {
+        let mut subscription = self.cluster.hub().subscribe(&[Topic::Nodes]);
+        let written = async {
+            while self.cluster.registry().node(&self.node_name).is_none() {
+                subscription.changed().await;
+            }
+        };
+        tokio::time::timeout(within, written).await
     }
 
     /// Runs until told to stop, or until the log cannot be written any more.

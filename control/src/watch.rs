@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use callboard_proto::text::Text;
 use parking_lot::Mutex;
@@ -28,6 +28,7 @@ struct Shared {
     due: Mutex<Vec<Arc<Slot>>>,
     dirty: Notify,
     wakeups: AtomicU64,
+    waiters: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -75,6 +76,7 @@ impl Hub {
                 (topic.clone(), slot.wake.subscribe())
             })
             .collect();
+        self.shared.waiters.fetch_add(1, Ordering::Relaxed);
         Subscription { receivers, hub: self.shared.clone() }
     }
 
@@ -108,8 +110,7 @@ impl Hub {
     /// How many readers wait now.
     #[must_use]
     pub fn waiters(&self) -> usize {
-        let slots = self.shared.slots.lock();
-        slots.by_topic.values().chain(slots.prefixes.values()).map(|slot| slot.wake.receiver_count()).sum()
+        self.shared.waiters.load(Ordering::Relaxed)
     }
 
     /// How many readers were ever woken.
@@ -191,6 +192,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.hub.waiters.fetch_sub(1, Ordering::Relaxed);
         let topics: Vec<Topic> = self.receivers.drain(..).map(|(topic, _)| topic).collect();
         let mut slots = self.hub.slots.lock();
         for topic in topics {

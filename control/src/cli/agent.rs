@@ -1,6 +1,7 @@
 //! `callboard agent`: runs a control node until it is told to stop.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,9 @@ use super::{complain, say};
 use crate::config::{AgentFlags, Config};
 use crate::error::Error;
 use crate::server::{Listeners, Server, reachable};
+
+/// How long the line that says where is served waits for somebody to lead.
+const SIGN_IN_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(flags: &AgentFlags) -> ExitCode {
     let config = match Config::load(flags) {
@@ -55,9 +59,12 @@ async fn agent(config: Config) -> Result<(), Error> {
     if let Some(path) = &pid_file {
         write_pid(path)?;
     }
+    tokio::spawn(stop_on_signal(stop));
+    if server.signed_in(SIGN_IN_MAX).await.is_err() {
+        tracing::warn!(within = ?SIGN_IN_MAX, "nobody leads yet; reads that need a leader fail until somebody does");
+    }
     let dns = server.dns.map(|address| reachable(address).to_string());
     say(&serde_json::json!({"http": reachable(server.http).to_string(), "dns": dns}).to_string());
-    tokio::spawn(stop_on_signal(stop));
     let result = server.run().await;
     if let Some(path) = &pid_file
         && let Err(error) = std::fs::remove_file(path)

@@ -8,7 +8,7 @@ use callboard_proto::api::health::HealthCheck;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::check::SERF_HEALTH;
 use callboard_proto::definition::Figures;
-use callboard_proto::{Check, CheckId, CheckStatus, InstanceId};
+use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId};
 
 use super::Api;
 use super::reply::{self, Failure, Response, json};
@@ -17,9 +17,12 @@ use super::select::filter;
 use crate::check::Beat;
 use crate::registry::{Command, Missing, Registration};
 
-/// A check with the newest output that is known here, which may not be in the registry yet.
+/// A check as the agent knows it: with the newest output, which may not be in the registry yet, and without a
+/// place in the catalog's history.
 pub(super) fn shown(api: &Api, check: &Check) -> HealthCheck {
     let mut shown = HealthCheck::of(check);
+    shown.create_index = Index::ZERO;
+    shown.modify_index = Index::ZERO;
     if let Some(output) = api.checks.newest_output(check) {
         shown.output = output;
     }
@@ -34,13 +37,7 @@ pub(super) fn checks(call: &Call<'_>) -> Result<Response, Failure> {
     let checks: BTreeMap<&CheckId, HealthCheck> = registry
         .checks_on(&scope.node.name)
         .filter(|check| check.id.as_str() != SERF_HEALTH)
-        .map(|check| {
-            let mut shown = shown(call.api, check);
-            // An agent's own checks have no place in the catalog's history.
-            shown.create_index = callboard_proto::Index::ZERO;
-            shown.modify_index = callboard_proto::Index::ZERO;
-            (&check.id, shown)
-        })
+        .map(|check| (&check.id, shown(call.api, check)))
         .filter(|(_, check)| filter.matches(check))
         .collect();
     Ok(json(&checks, call.pretty()))

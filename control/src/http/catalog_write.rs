@@ -54,7 +54,7 @@ fn registration(request: RegisterRequest) -> Result<Registration, Failure> {
         None => None,
         Some(service) if service.service.is_empty() && service.id.is_empty() => None,
         Some(service) if service.service.is_empty() => return Err(refused("Must provide service name with ID")),
-        Some(service) => Some(service_request(service).validate(&name)?.0),
+        Some(service) => Some(service_request(service).instance()?),
     };
     let checks: Vec<CatalogCheckRequest> = request.checks.into_iter().chain(request.check).collect();
     if checks.len() > callboard_proto::api::agent::CHECKS_MAX {
@@ -117,7 +117,8 @@ fn new_check(request: CatalogCheckRequest, node: &NodeName) -> Result<NewCheck, 
         "" => InstanceId::none(),
         text => InstanceId::parse(text).map_err(|error| InvalidRequest(format!("Invalid ServiceID: {error}")))?,
     };
-    let (definition, shown_definition) = definition(request.definition)?;
+    let (definition, stated_kind, shown_definition) = definition(request.definition)?;
+    let kind = if request.kind.is_empty() { stated_kind } else { &request.kind };
     Ok(NewCheck {
         status_given: true,
         check: Check {
@@ -130,7 +131,7 @@ fn new_check(request: CatalogCheckRequest, node: &NodeName) -> Result<NewCheck, 
             instance,
             service: ServiceName::none(),
             service_tags: callboard_proto::text::Tags::default(),
-            kind: text("check Type", &request.kind, 64)?,
+            kind: text("check Type", kind, 64)?,
             definition,
             shown_definition,
             owner: CheckOwner::Catalog,
@@ -140,23 +141,31 @@ fn new_check(request: CatalogCheckRequest, node: &NodeName) -> Result<NewCheck, 
     })
 }
 
-type Definition = (Option<Box<callboard_proto::CheckDefinition>>, Text);
+/// What to do, if it is to be done; the kind of it; and how it was written.
+type Definition = (Option<Box<callboard_proto::CheckDefinition>>, &'static str, Text);
 
 /// A definition that says what to do is done by the control nodes; one that says nothing is only shown.
 fn definition(value: Option<serde_json::Value>) -> Result<Definition, Failure> {
     let Some(serde_json::Value::Object(mut shown)) = value.filter(|value| !value.is_null()) else {
-        return Ok((None, Text::default()));
+        return Ok((None, "", Text::default()));
     };
     let body = serde_json::Value::Object(shown.clone()).to_string();
     // Some clients send each duration twice: as text, and in nanoseconds under a name of its own.
     shown.retain(|name, _| !name.ends_with("Duration"));
     let request: CheckRequest = from_slice(serde_json::Value::Object(shown).to_string().as_bytes(), Unknown::Ignore)?;
-    let probes = [&request.http, &request.tcp, &request.udp, &request.grpc, &request.h2ping];
-    let definition = match probes.iter().any(|address| !address.is_empty()) && request.interval.0 > 0 {
+    let probes = [
+        ("http", &request.http),
+        ("tcp", &request.tcp),
+        ("udp", &request.udp),
+        ("grpc", &request.grpc),
+        ("h2ping", &request.h2ping),
+    ];
+    let kind = probes.iter().find(|(_, address)| !address.is_empty()).map_or("", |(kind, _)| kind);
+    let definition = match !kind.is_empty() && request.interval.0 > 0 {
         true => Some(Box::new(request.definition()?)),
         false => None,
     };
-    Ok((definition, text("check Definition", &body, 64 * 1024)?))
+    Ok((definition, kind, text("check Definition", &body, 64 * 1024)?))
 }
 
 pub(super) async fn deregister(mut call: Call<'_>) -> Result<Response, Failure> {

@@ -161,7 +161,8 @@ impl ServiceRequest {
                 checks.len()
             )));
         }
-        let instance = self.instance()?;
+        let mut instance = self.instance()?;
+        instance.tagged_addresses = with_own_address(&instance);
         let several = checks.len() > 1;
         let name = format!("Service '{}' check", instance.service);
         let rows = checks.into_iter().enumerate().map(|(place, check)| {
@@ -178,7 +179,11 @@ impl ServiceRequest {
         Ok((instance, rows))
     }
 
-    fn instance(self) -> Result<Instance, InvalidRequest> {
+    /// The instance alone, as it is stated.
+    ///
+    /// # Errors
+    /// Names the field and what would be accepted.
+    pub fn instance(self) -> Result<Instance, InvalidRequest> {
         if self.name.is_empty() {
             return Err(InvalidRequest("Missing service name".to_owned()));
         }
@@ -251,6 +256,16 @@ impl ServiceRequest {
             modified: Index::ZERO,
         })
     }
+}
+
+/// An agent also lists a literal address of an instance under its family, in both networks.
+fn with_own_address(instance: &Instance) -> Map<ServiceAddress> {
+    let Ok(ip) = instance.address.parse::<std::net::IpAddr>() else { return instance.tagged_addresses.clone() };
+    let own = ServiceAddress { address: instance.address.clone(), port: instance.port };
+    let networks = if ip.is_ipv4() { ["lan_ipv4", "wan_ipv4"] } else { ["lan_ipv6", "wan_ipv6"] };
+    let own = networks.into_iter().map(|network| (Text::from(network), own.clone()));
+    let stated = instance.tagged_addresses.iter().map(|(network, address)| (network.clone(), address.clone()));
+    own.chain(stated).collect()
 }
 
 /// A value of `GET /v1/agent/services`. An absent key is part of the format: clients compare whole objects.
@@ -395,6 +410,18 @@ mod tests {
         let expected = serde_json::json!({"Address":"","Datacenter":"dc1","EnableTagOverride":false,"ID":"foo","Meta":{},
             "Port":0,"Service":"foo","Tags":[],"Weights":{"Passing":1,"Warning":1}});
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_literal_address_is_listed_by_family_unless_stated_otherwise() {
+        let (instance, _) = read(
+            r#"{"name":"a","address":"10.0.0.1","port":80,"tagged_addresses":{"wan_ipv4":{"address":"1.2.3.4","port":9}}}"#,
+        )
+        .unwrap();
+        let listed = |network: &str| instance.tagged_addresses.get(network).map(|own| (&*own.address, own.port));
+        assert_eq!(listed("lan_ipv4"), Some(("10.0.0.1", 80)));
+        assert_eq!(listed("wan_ipv4"), Some(("1.2.3.4", 9)));
+        assert_eq!(listed("lan_ipv6"), None);
     }
 
     #[test]
