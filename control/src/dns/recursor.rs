@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use callboard_proto::dns::{Lookup, Record, RecordData, RecordType, Reply, ResponseCode};
+use callboard_proto::text::Text;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, RecordType as WireType};
 use tokio::io::AsyncWriteExt as _;
@@ -56,7 +57,7 @@ pub(super) async fn finish(
             }
         }
         Step::Resolve(mut reply) => {
-            let hosts: Vec<String> = reply.hosts().iter().take(HOSTS_MAX).cloned().collect();
+            let hosts: Vec<Text> = reply.hosts().iter().take(HOSTS_MAX).cloned().collect();
             let records_max = if request.edns.is_none() { PLAIN_RECORDS_MAX } else { RECORDS_MAX };
             for host in hosts {
                 let mut records = resolve(shared, responder, &host, request.record_type).await;
@@ -74,7 +75,7 @@ async fn resolve(shared: &Shared, responder: &mut Responder, host: &str, asked: 
     // The targets of SRV records are asked for like any other host.
     let asked = if asked == RecordType::Aaaa { RecordType::Aaaa } else { RecordType::A };
     let mut found = Vec::new();
-    let mut host = host.to_owned();
+    let mut host = Text::from(host);
     for _ in 0..DEPTH_MAX {
         if shared.options.zone.lookup(&host).lookup == Lookup::OutsideDomain {
             found.extend(look_up(shared, &host, asked).await);
@@ -118,9 +119,9 @@ async fn look_up(shared: &Shared, host: &str, asked: RecordType) -> Vec<Record> 
 }
 
 /// A name as text, unless it needs escapes.
-fn plain(name: &Name) -> Option<String> {
+fn plain(name: &Name) -> Option<Text> {
     let text = name.to_ascii();
-    (!text.contains('\\') && text.len() > 1).then(|| format!("{}.", text.strip_suffix('.').unwrap_or(&text)))
+    (!text.contains('\\') && text.len() > 1).then(|| format!("{}.", text.strip_suffix('.').unwrap_or(&text)).into())
 }
 
 /// Passes a question on and returns the first reply that settles it, with the id of the question.

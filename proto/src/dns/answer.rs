@@ -13,7 +13,7 @@ use super::question::{Asked, Lookup, Zone};
 use super::settings::Settings;
 use super::shuffle::shuffle;
 use super::txt::texts;
-use crate::text::Meta;
+use crate::text::{Meta, Text};
 
 /// How many answers a UDP reply without EDNS has at most, whatever the settings say.
 const PLAIN_UDP_ANSWERS_MAX: usize = 8;
@@ -111,8 +111,14 @@ pub enum Found<'a> {
 /// [outside the domain](Lookup::OutsideDomain) is refused: the caller asks its recursors first, if it has any.
 #[must_use]
 pub fn answer(zone: &Zone, settings: &Settings, query: &Query<'_>, asked: &Asked<'_>, found: Found<'_>) -> Reply {
-    let mut draft =
-        Draft { zone, settings, query, domain: asked.domain, reply: Reply::empty(ResponseCode::NoError, true) };
+    let mut draft = Draft {
+        zone,
+        settings,
+        query,
+        own: qualified(query.name),
+        domain: asked.domain,
+        reply: Reply::empty(ResponseCode::NoError, true),
+    };
     draft.reply.tells_truncation = settings.enable_truncate;
     match (&asked.lookup, found) {
         (Lookup::OutsideDomain, _) => return Reply::empty(ResponseCode::Refused, false),
@@ -131,10 +137,40 @@ pub fn answer(zone: &Zone, settings: &Settings, query: &Query<'_>, asked: &Asked
     draft.finish()
 }
 
+/// What was seen before. Replies are short, so looking at all of it is cheaper than hashing until there is much.
+struct Seen<T> {
+    few: Vec<T>,
+    many: HashSet<T>,
+}
+
+/// How many are few.
+const FEW_MAX: usize = 24;
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self { few: Vec::new(), many: HashSet::new() }
+    }
+}
+
+impl<T: Eq + std::hash::Hash> Seen<T> {
+    fn is_new(&mut self, thing: T) -> bool {
+        if self.few.contains(&thing) {
+            return false;
+        }
+        if self.few.len() < FEW_MAX {
+            self.few.push(thing);
+            return true;
+        }
+        self.many.insert(thing)
+    }
+}
+
 struct Draft<'a> {
     zone: &'a Zone,
     settings: &'a Settings,
     query: &'a Query<'a>,
+    /// The asked name, which most records are of.
+    own: Text,
     domain: &'a str,
     reply: Reply,
 }
@@ -214,7 +250,7 @@ impl Draft<'_> {
             0 => ADDRESS_ANSWERS_MAX,
             limit => limit.min(ADDRESS_ANSWERS_MAX),
         };
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         let mut host = None;
         for row in rows {
             let place = if row.address.is_empty() { row.node.address } else { row.address };
@@ -222,14 +258,14 @@ impl Draft<'_> {
                 host = host.or(Some(place));
                 continue;
             };
-            let fresh = seen.insert(address);
+            let fresh = seen.is_new(address);
             if fresh && self.query.record_type.takes(address) && self.reply.answers.len() < limit {
                 let record = self.own(ttl, RecordData::address(address));
                 self.reply.answers.push(record);
             }
         }
         // A name with a CNAME can have no other records (RFC 1034 section 3.6.2), not even of another type.
-        if let Some(host) = host.filter(|_| seen.is_empty()) {
+        if let Some(host) = host.filter(|_| seen.few.is_empty()) {
             self.alias(ttl, host);
         }
     }
@@ -247,30 +283,34 @@ impl Draft<'_> {
 
     /// Answers with SRV records, each with the address of its target and the metadata of its node beside it.
     fn targets(&mut self, rows: &[InstanceRow<'_>], ttl: u32) {
-        let mut seen = HashSet::new();
-        let mut described = HashSet::new();
+        let mut seen = Seen::default();
+        let mut addressed = Seen::default();
+        let mut described = Seen::default();
         for row in rows {
             if self.reply.answers.len() == SRV_ANSWERS_MAX {
                 break;
             }
-            let node_name = self.node_name(row.node.name);
             let (target, place) = match row.address.parse::<IpAddr>() {
                 Ok(address) => (self.place_name(&hex(address), "addr"), row.address),
-                Err(_) if row.address.is_empty() => (node_name.clone(), row.node.address),
+                Err(_) if row.address.is_empty() => (self.node_name(row.node.name), row.node.address),
                 Err(_) => (qualified(row.address), ""),
             };
-            if !is_encodable(&target) || !seen.insert((target.clone(), row.port)) {
+            if !is_encodable(&target) || !seen.is_new((target.clone(), row.port)) {
                 continue;
             }
             let data = RecordData::Srv { priority: 1, weight: row.weight, port: row.port, target: target.clone() };
             let record = self.own(ttl, data);
             self.reply.answers.push(record);
-            if described.insert(target.clone()) {
+            if addressed.is_new(target.clone()) {
                 self.beside(&target, place, ttl);
             }
-            if self.settings.node_meta_txt && is_encodable(&node_name) && described.insert(format!("TXT {node_name}")) {
+            if !self.settings.node_meta_txt || row.node.meta.is_empty() || !described.is_new(row.node.name) {
+                continue;
+            }
+            let name = self.node_name(row.node.name);
+            if is_encodable(&name) {
                 for text in texts(row.node.meta) {
-                    let record = Record { name: node_name.clone(), ttl, data: RecordData::Txt(text) };
+                    let record = Record { name: name.clone(), ttl, data: RecordData::Txt(text) };
                     self.extra(self.reply.answers.len(), record);
                 }
             }
@@ -278,17 +318,17 @@ impl Draft<'_> {
     }
 
     /// Adds the address of the target of the answer added last, or notes that someone has to resolve it.
-    fn beside(&mut self, target: &str, place: &str, ttl: u32) {
+    fn beside(&mut self, target: &Text, place: &str, ttl: u32) {
         let answers = self.reply.answers.len();
         if place.is_empty() {
-            return self.reply.hosts.push(target.to_owned());
+            return self.reply.hosts.push(target.clone());
         }
         let data = match place.parse::<IpAddr>() {
             Ok(address) => RecordData::address(address),
             Err(_) if is_encodable(place) => RecordData::Cname(qualified(place)),
             Err(_) => return,
         };
-        self.extra(answers, Record { name: target.to_owned(), ttl, data });
+        self.extra(answers, Record { name: target.clone(), ttl, data });
     }
 
     fn apex(&mut self, mut servers: Vec<NodeRow<'_>>) {
@@ -346,9 +386,9 @@ impl Draft<'_> {
             return self.reply;
         }
         if matches!(self.query.record_type, RecordType::Ptr | RecordType::Any) {
-            let mut names: Vec<String> = nodes.iter().map(|node| self.node_name(node)).collect();
+            let mut names: Vec<Text> = nodes.iter().map(|node| self.node_name(node)).collect();
             if names.is_empty() {
-                let name = |service: &&str| format!("{service}.service.{}.", self.zone.domain());
+                let name = |service: &&str| format!("{service}.service.{}.", self.zone.domain()).into();
                 names = services.iter().map(name).collect();
             }
             let mut seen = HashSet::new();
@@ -364,19 +404,20 @@ impl Draft<'_> {
 
     /// Makes a record of the asked name.
     fn own(&self, ttl: u32, data: RecordData) -> Record {
-        Record { name: qualified(self.query.name), ttl, data }
+        Record { name: self.own.clone(), ttl, data }
     }
 
     fn extra(&mut self, answers_min: usize, record: Record) {
         self.reply.extras.push(Extra { answers_min, record });
     }
 
-    fn node_name(&self, node: &str) -> String {
+    fn node_name(&self, node: &str) -> Text {
         self.place_name(node, "node")
     }
 
-    fn place_name(&self, thing: &str, kind: &str) -> String {
-        format!("{thing}.{kind}.{}.{}.", self.zone.datacenter(), self.domain)
+    fn place_name(&self, thing: &str, kind: &str) -> Text {
+        let parts = [thing, ".", kind, ".", self.zone.datacenter(), ".", self.domain, "."];
+        parts.concat().into()
     }
 
     fn soa(&self) -> Record {

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::text::Text;
+
 /// The type of a record or a question (RFC 1035 section 3.2.2 and later).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecordType {
@@ -85,7 +87,7 @@ impl RecordType {
 pub struct Record {
     /// The owner: fully qualified, each label at most 63 bytes, 253 in all; the labels may hold any characters but
     /// dots.
-    pub name: String,
+    pub name: Text,
     /// How long it may be cached, in seconds.
     pub ttl: u32,
     /// What it says.
@@ -100,7 +102,7 @@ pub enum RecordData {
     /// An IPv6 address.
     Aaaa(Ipv6Addr),
     /// Another name for the owner.
-    Cname(String),
+    Cname(Text),
     /// A host and port that offer a service (RFC 2782).
     Srv {
         /// Lower is tried first; always 1 here.
@@ -110,14 +112,14 @@ pub enum RecordData {
         /// The port.
         port: u16,
         /// The host.
-        target: String,
+        target: Text,
     },
     /// Text of any length; on the wire it is cut into strings as [`RecordData::txt_strings`] does.
     Txt(String),
     /// A name server.
-    Ns(String),
+    Ns(Text),
     /// A name for an address.
-    Ptr(String),
+    Ptr(Text),
     /// The authority of a zone; times in seconds.
     Soa {
         /// The primary name server.
@@ -208,7 +210,7 @@ pub struct Reply {
     pub(super) authority: Vec<Record>,
     pub(super) extras: Vec<Extra>,
     /// Host names that the answers point at and that someone has to resolve.
-    pub(super) hosts: Vec<String>,
+    pub(super) hosts: Vec<Text>,
     /// Whether leaving out answers is told.
     pub(super) tells_truncation: bool,
 }
@@ -273,15 +275,15 @@ impl Reply {
     /// Returns the host names that the answers point at without an address beside them. Someone who can resolve them
     /// may hand the records to [`Reply::resolve`]; a reply without them is complete too.
     #[must_use]
-    pub fn hosts(&self) -> &[String] {
+    pub fn hosts(&self) -> &[Text] {
         &self.hosts
     }
 
     /// Adds the records found for one of [`Reply::hosts`]: after a CNAME as answers, beside an SRV as additional
     /// records.
     pub fn resolve(&mut self, host: &str, records: Vec<Record>) {
-        self.hosts.retain(|known| known != host);
-        let is_target = |record: &Record| matches!(&record.data, RecordData::Srv { target, .. } if target == host);
+        self.hosts.retain(|known| **known != *host);
+        let is_target = |record: &Record| matches!(&record.data, RecordData::Srv { target, .. } if **target == *host);
         match self.answers.iter().position(is_target) {
             Some(place) => {
                 let extra = |record| Extra { answers_min: place + 1, record };

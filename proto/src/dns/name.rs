@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::text::Text;
+
 /// The longest label, in bytes (RFC 1035 section 2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -20,8 +22,8 @@ pub(super) fn is_host_label(text: &str) -> bool {
 }
 
 /// Ends a host name with a dot, unless it has one.
-pub(super) fn qualified(host: &str) -> String {
-    format!("{}.", host.strip_suffix('.').unwrap_or(host))
+pub(super) fn qualified(host: &str) -> Text {
+    if host.ends_with('.') { host.into() } else { format!("{host}.").into() }
 }
 
 /// Writes an address as 8 or 32 hexadecimal digits.

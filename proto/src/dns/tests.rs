@@ -232,13 +232,13 @@ fn host_names_are_aliases_until_someone_resolves_them() {
 
     let mut reply = world.ask("host.service.consul.", A, EDNS);
     assert_eq!(dig(&reply), ["NoError aa", "host.service.consul. 0 CNAME db.example.com."]);
-    assert_eq!(reply.hosts(), ["db.example.com."]);
+    assert_eq!(reply.hosts(), ["db.example.com.".into()]);
     reply.resolve("db.example.com.", vec![found.clone()]);
     assert_eq!(dig(&reply)[1..], ["db.example.com. 9 A 192.0.2.1", "host.service.consul. 0 CNAME db.example.com."]);
     assert!(reply.hosts().is_empty());
 
     let mut reply = world.ask("host.service.consul.", Srv, EDNS);
-    assert_eq!(reply.hosts(), ["db.example.com."]);
+    assert_eq!(reply.hosts(), ["db.example.com.".into()]);
     reply.resolve("db.example.com.", vec![found]);
     assert_eq!(
         dig(&reply)[1..],

@@ -114,16 +114,19 @@ fn ours(record: &hickory_proto::rr::Record) -> Record {
     let data = match &record.data {
         RData::A(address) => RecordData::A(address.0),
         RData::AAAA(address) => RecordData::Aaaa(address.0),
-        RData::SRV(srv) => {
-            RecordData::Srv { priority: srv.priority, weight: srv.weight, port: srv.port, target: srv.target.to_utf8() }
-        }
+        RData::SRV(srv) => RecordData::Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: srv.target.to_utf8().into(),
+        },
         RData::TXT(text) => {
             let text = text.txt_data.iter().flat_map(|string| string.iter().copied()).collect();
             RecordData::Txt(String::from_utf8(text).unwrap())
         }
-        RData::CNAME(name) => RecordData::Cname(name.0.to_utf8()),
-        RData::NS(name) => RecordData::Ns(name.0.to_utf8()),
-        RData::PTR(name) => RecordData::Ptr(name.0.to_utf8()),
+        RData::CNAME(name) => RecordData::Cname(name.0.to_utf8().into()),
+        RData::NS(name) => RecordData::Ns(name.0.to_utf8().into()),
+        RData::PTR(name) => RecordData::Ptr(name.0.to_utf8().into()),
         RData::SOA(soa) => RecordData::Soa {
             mname: soa.mname.to_utf8(),
             rname: soa.rname.to_utf8(),
@@ -135,7 +138,7 @@ fn ours(record: &hickory_proto::rr::Record) -> Record {
         },
         other => panic!("{other:?}"),
     };
-    Record { name: record.name.to_utf8(), ttl: record.ttl, data }
+    Record { name: record.name.to_utf8().into(), ttl: record.ttl, data }
 }
 
 /// Writes the reply to a question and has it read by the other implementation.
