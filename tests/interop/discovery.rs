@@ -1,7 +1,12 @@
-//! A real Prometheus with `consul_sd_configs` on the control node: it discovers, relabels by tag and meta, scrapes
-//! three instances, and drops one within its refresh when that one is deregistered. Where the Prometheus at hand is
-//! built without Consul discovery, the test makes that part's requests and everything else is Prometheus all the same.
-#![allow(clippy::print_stderr, reason = "what is passed over is said where a reader looks")]
+//! `consul_sd_configs` on the control node, read by two programs that share no discovery code: Prometheus and
+//! VictoriaMetrics. Each discovers, relabels by tag and meta, scrapes three instances, and drops one within its refresh
+//! when that one is deregistered. Where the Prometheus at hand is built without Consul discovery, the test makes that
+//! part's requests and everything else is Prometheus all the same; VictoriaMetrics makes its own.
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "what is passed over, and figures, are said where a reader looks"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,30 +26,18 @@ use serde_json::{Value, json};
 
 use crate::{file, free_port};
 
-/// Prometheus looks once a second here; a start and three scrapes fit many times.
+/// Both look once a second here; a start and three scrapes fit many times.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 #[test]
 fn prometheus_discovers_relabels_scrapes_and_forgets() {
     let named = std::env::var_os("CALLBOARD_PROMETHEUS").map(PathBuf::from);
     let Some(program) = named.or_else(|| needs::program("prometheus")) else { return };
-    let node = Node::dev();
-    let targets: Vec<Backend> = (1..=3).map(|number| Backend::start(&format!("demo_value {number}\n"))).collect();
-    for (number, target) in (1..).zip(&targets) {
-        node.http.put_json(
-            "/v1/agent/service/register",
-            &json!({"ID": format!("app-{number}"), "Name": "app", "Address": "127.0.0.1", "Port": target.address.port(),
-                "Tags": ["scrape", "v1"], "Meta": {"zone": format!("z{number}")}}),
-        );
-    }
-    // One that does not ask to be scraped.
-    let silent = json!({"ID": "silent", "Name": "silent", "Address": "127.0.0.1", "Port": 1, "Tags": ["v1"]});
-    node.http.put_json("/v1/agent/service/register", &silent);
-
+    let company = Company::start();
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let port = free_port();
-    let http = node.http;
-    let mut process = start(&program, folder.path(), port, "prometheus.yml", &http);
+    let http = company.node.http;
+    let mut process = prometheus(&program, folder.path(), port, "prometheus.yml", &http);
     let refused = wait::within(Duration::from_secs(3), || (!process.is_alive()).then_some(())).is_some();
     let mut stand_in = None;
     if refused {
@@ -54,40 +47,100 @@ fn prometheus_discovers_relabels_scrapes_and_forgets() {
             "passed over: this Prometheus is built without consul_sd_configs (Debian's is); its requests are made by the test, the rest is its own; CALLBOARD_PROMETHEUS names another one"
         );
         stand_in = Some(StandIn::start(http, folder.path().join("targets.json")));
-        process = start(&program, folder.path(), port, "prometheus_file.yml", &http);
+        process = prometheus(&program, folder.path(), port, "prometheus_file.yml", &http);
     }
-    let prometheus = Http::new(([127, 0, 0, 1], port).into());
-
-    let wanted: BTreeSet<(String, String)> =
-        (1..=3).map(|number| (format!("app-{number}"), format!("z{number}"))).collect();
-    wait::until_true("three targets that are up", PATIENCE, || up(&prometheus) == wanted);
-    assert!(targets.iter().all(|target| target.asked() > 0), "each was scraped");
-    wait::until_true("the scraped values", PATIENCE, || values(&prometheus).len() == 3);
-
-    let begun = Instant::now();
-    let _ = node.http.put("/v1/agent/service/deregister/app-2", "").ok();
-    wait::until_true("the one that left is dropped", PATIENCE, || {
-        let left = up(&prometheus);
-        left.len() == 2 && left.iter().all(|(id, _)| id != "app-2")
-    });
-    println!("figure: Prometheus dropped a deregistered target after {:?}, refresh interval 1 s", begun.elapsed());
+    company.is_followed_by("Prometheus", &Http::new(([127, 0, 0, 1], port).into()));
 
     drop(stand_in);
     process.terminate();
     assert!(process.wait(PATIENCE).success(), "{}", process.stderr());
 }
 
-fn start(program: &Path, folder: &Path, port: u16, settings: &str, node: &Http) -> Process {
+#[test]
+fn victoria_metrics_discovers_relabels_scrapes_and_forgets() {
+    let Some(program) = needs::program("victoria-metrics") else { return };
+    let company = Company::start();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let port = free_port();
+    let mut process = victoria_metrics(&program, folder.path(), port, &company.node.http);
+    company.is_followed_by("VictoriaMetrics", &Http::new(([127, 0, 0, 1], port).into()));
+
+    process.terminate();
+    assert!(process.wait(PATIENCE).success(), "{}", process.stderr());
+}
+
+/// A control node with three instances that ask to be scraped and one that does not.
+struct Company {
+    node: Node,
+    targets: Vec<Backend>,
+}
+
+impl Company {
+    fn start() -> Self {
+        let node = Node::dev();
+        let targets: Vec<Backend> = (1..=3).map(|number| Backend::start(&format!("demo_value {number}\n"))).collect();
+        for (number, target) in (1..).zip(&targets) {
+            node.http.put_json(
+                "/v1/agent/service/register",
+                &json!({"ID": format!("app-{number}"), "Name": "app", "Address": "127.0.0.1", "Port": target.address.port(),
+                    "Tags": ["scrape", "v1"], "Meta": {"zone": format!("z{number}")}}),
+            );
+        }
+        let silent = json!({"ID": "silent", "Name": "silent", "Address": "127.0.0.1", "Port": 1, "Tags": ["v1"]});
+        node.http.put_json("/v1/agent/service/register", &silent);
+        Self { node, targets }
+    }
+
+    /// Watches a scraper through Prometheus's own API: it comes to scrape the three and no other, and drops the one that
+    /// is deregistered.
+    fn is_followed_by(&self, name: &str, scraper: &Http) {
+        let wanted: BTreeSet<(String, String)> =
+            (1..=3).map(|number| (format!("app-{number}"), format!("z{number}"))).collect();
+        wait::until_true("three targets that are up", PATIENCE, || up(scraper) == wanted);
+        assert_eq!(active(scraper).len(), 3, "what does not ask to be scraped is no target, not even one that is down");
+        assert!(self.targets.iter().all(|target| target.asked() > 0), "each was scraped");
+        wait::until_true("the scraped values", PATIENCE, || values(scraper) == wanted);
+
+        let begun = Instant::now();
+        let _ = self.node.http.put("/v1/agent/service/deregister/app-2", "").ok();
+        wait::until_true("the one that left is dropped", PATIENCE, || {
+            // Whether the last scrape went well does not matter here.
+            let left = active(scraper);
+            left.len() == 2 && left.iter().all(|target| target["labels"]["instance"] != "app-2")
+        });
+        println!("figure: {name} dropped a deregistered target after {:?}, refresh interval 1 s", begun.elapsed());
+    }
+}
+
+fn prometheus(program: &Path, folder: &Path, port: u16, settings: &str, node: &Http) -> Process {
+    let mut command = Command::new(program);
+    command
+        .arg(format!("--config.file={}", filled(settings, folder, node).display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    Process::start(&mut command)
+}
+
+fn victoria_metrics(program: &Path, folder: &Path, port: u16, node: &Http) -> Process {
+    let mut command = Command::new(program);
+    command
+        .arg(format!("-promscrape.config={}", filled("prometheus.yml", folder, node).display()))
+        // It reads Prometheus's file, and takes the refresh interval from a flag instead of the file.
+        .args(["-promscrape.config.strictParse=false", "-promscrape.consulSDCheckInterval=1s"])
+        // By default a query does not see the last 30 seconds.
+        .arg("-search.latencyOffset=0s")
+        .arg(format!("-storageDataPath={}", folder.join("data").display()))
+        .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
+    Process::start(&mut command)
+}
+
+/// Writes this suite's settings file into `folder`, with the places filled that only a run knows.
+fn filled(settings: &str, folder: &Path, node: &Http) -> PathBuf {
     let text = std::fs::read_to_string(file(settings)).expect("the settings are in this folder");
     let text = text.replace("{http}", &node.address.to_string()).replace("{folder}", &folder.to_string_lossy());
     let path = folder.join(settings);
     std::fs::write(&path, text).expect("a file can be written");
-    let mut command = Command::new(program);
-    command
-        .arg(format!("--config.file={}", path.display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    Process::start(&mut command)
+    path
 }
 
 /// Makes the requests of Prometheus's Consul discovery (the contract, 25.1) and hands what it finds to Prometheus as a
@@ -165,22 +218,29 @@ fn target(row: &Value, datacenter: &str) -> Value {
 }
 
 /// Instance and zone of each active target that answers.
-fn up(prometheus: &Http) -> BTreeSet<(String, String)> {
-    let Ok(reply) = prometheus.request("GET", "/api/v1/targets?state=active", b"") else { return BTreeSet::new() };
-    let Ok(said) = serde_json::from_slice::<Value>(&reply.body) else { return BTreeSet::new() };
-    let targets = said["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
-    targets
-        .iter()
-        .filter(|target| target["health"] == "up")
-        .map(|target| (text(&target["labels"]["instance"]), text(&target["labels"]["zone"])))
-        .collect()
+fn up(scraper: &Http) -> BTreeSet<(String, String)> {
+    active(scraper).iter().filter(|target| target["health"] == "up").map(|target| place(&target["labels"])).collect()
 }
 
-/// The series that the targets show.
-fn values(prometheus: &Http) -> Vec<Value> {
-    let Ok(reply) = prometheus.request("GET", "/api/v1/query?query=demo_value", b"") else { return Vec::new() };
+fn active(scraper: &Http) -> Vec<Value> {
+    asked(scraper, "/api/v1/targets?state=active", "activeTargets")
+}
+
+/// Instance and zone of each series that the targets show.
+fn values(scraper: &Http) -> BTreeSet<(String, String)> {
+    let series = asked(scraper, "/api/v1/query?query=demo_value", "result");
+    series.iter().map(|series| place(&series["metric"])).collect()
+}
+
+/// One list of an answer of Prometheus's API; empty while there is no answer, the program may be starting.
+fn asked(scraper: &Http, path: &str, list: &str) -> Vec<Value> {
+    let Ok(reply) = scraper.request("GET", path, b"") else { return Vec::new() };
     let Ok(said) = serde_json::from_slice::<Value>(&reply.body) else { return Vec::new() };
-    said["data"]["result"].as_array().cloned().unwrap_or_default()
+    said["data"][list].as_array().cloned().unwrap_or_default()
+}
+
+fn place(labels: &Value) -> (String, String) {
+    (text(&labels["instance"]), text(&labels["zone"]))
 }
 
 fn text(value: &Value) -> String {

@@ -1,5 +1,6 @@
 //! Clients and tools that nobody here wrote, against a control node: the introductory program in Python with two
-//! client packages and a real Redis, the npm package `consul` with its watch, and a real Prometheus.
+//! client packages and a real Redis, the npm package `consul` with its watch, and Prometheus's service discovery in
+//! Prometheus and in VictoriaMetrics.
 //! `cargo verify install` gets them; without them a test passes over, or fails with `CI=true`.
 
 mod discovery;

@@ -11,9 +11,10 @@ use callboard_tests::needs;
 use crate::steps::{Outcome, run};
 
 /// Programs and the Debian packages that hold them.
-const DEBIAN: [(&str, &str); 5] = [
+const DEBIAN: [(&str, &str); 6] = [
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
+    ("victoria-metrics", "victoria-metrics"),
     ("dig", "bind9-dnsutils"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -46,7 +47,7 @@ fn debian() -> Result<(), String> {
     if !needs::is_root() || !in_path("apt-get") {
         return Err(format!("these Debian packages are missing and only root can install them: {}", missing.join(" ")));
     }
-    // The suites start their own Redis and Prometheus on loopback; the packages' services are not wanted.
+    // The suites start their own Redis, Prometheus and VictoriaMetrics on loopback; the packages' services are not wanted.
     command("apt-get", &["update", "-q"])?;
     let mut install = Command::new("apt-get");
     install
