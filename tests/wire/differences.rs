@@ -91,7 +91,6 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/catalog/node", "Port", "5.2: Port is always given"),
     ("*", "Interval", "5.4: as configured, empty if none; any string is fine"),
     ("*", "Timeout", "5.4: as configured, empty if none; any string is fine"),
-    ("GET /v1/health/service/ext", "Checks[].Type", "5.4: empty for what was registered in the catalog"),
     ("GET /v1/agent/health/service/", "Definition.Body", "5.4: Definition is {} for what the agent registered"),
     ("GET /v1/agent/health/service/", "Definition.DeregisterCriticalServiceAfter", "5.4: Definition is {}"),
     ("GET /v1/agent/health/service/", "Definition.GRPC", "5.4: Definition is {}"),
