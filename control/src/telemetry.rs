@@ -94,9 +94,14 @@ impl Telemetry {
 
     /// Counts a connection for as long as the answer is held.
     #[must_use]
-    pub(crate) fn connection(&self) -> Connection {
-        self.connections.inc();
-        Connection(self.connections.clone())
+    pub(crate) fn connection(&self) -> Counted {
+        Counted::in_gauge(&self.connections)
+    }
+
+    /// Counts a read that waits for a change for as long as the answer is held.
+    #[must_use]
+    pub(crate) fn waiter(&self) -> Counted {
+        Counted::in_gauge(&self.state.waiters)
     }
 
     /// What the DNS server counts in.
@@ -128,7 +133,7 @@ impl StateGauges {
         series.register("catalog_index", "The registry's index", self.index.clone());
         series.register("catalog_nodes", "Nodes in the registry", self.nodes.clone());
         series.register("catalog_services", "Services in the registry", self.services.clone());
-        series.register("watch_waiters", "Readers that wait for a change", self.waiters.clone());
+        series.register("watch_waiters", "Reads that wait for a change", self.waiters.clone());
         series.register("watch_wakeups", "Readers that were woken by a change", self.wakeups.clone());
         series.register("raft_term", "The election period", self.term.clone());
         series.register("raft_commit_index", "The last committed log entry", self.committed.clone());
@@ -153,7 +158,6 @@ impl StateGauges {
         self.index.set(registry.index().0);
         self.nodes.set(count(registry.nodes().count()));
         self.services.set(count(registry.services().count()));
-        self.waiters.set(count(cluster.hub().waiters()));
         set(&self.wakeups, cluster.hub().wakeups());
         for (record_type, code, count) in dns.queries() {
             set(&self.dns.get_or_create(&[("type", record_type), ("rcode", code)]), count);
@@ -170,10 +174,17 @@ impl StateGauges {
     }
 }
 
-/// An open connection, counted.
-pub(crate) struct Connection(Gauge);
+/// Something that goes on, counted in a gauge while it does.
+pub(crate) struct Counted(Gauge);
 
-impl Drop for Connection {
+impl Counted {
+    fn in_gauge(gauge: &Gauge) -> Counted {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard_proto::text::Text;
 use parking_lot::Mutex;
@@ -28,7 +28,6 @@ struct Shared {
     due: Mutex<Vec<Arc<Slot>>>,
     dirty: Notify,
     wakeups: AtomicU64,
-    waiters: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -76,7 +75,6 @@ impl Hub {
                 (topic.clone(), slot.wake.subscribe())
             })
             .collect();
-        self.shared.waiters.fetch_add(1, Ordering::Relaxed);
         Subscription { receivers, hub: self.shared.clone() }
     }
 
@@ -105,12 +103,6 @@ impl Hub {
             slots.by_topic.values().chain(slots.prefixes.values()).cloned().collect()
         };
         self.shared.wake(all);
-    }
-
-    /// How many readers wait now.
-    #[must_use]
-    pub fn waiters(&self) -> usize {
-        self.shared.waiters.load(Ordering::Relaxed)
     }
 
     /// How many readers were ever woken.
@@ -192,7 +184,6 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.waiters.fetch_sub(1, Ordering::Relaxed);
         let topics: Vec<Topic> = self.receivers.drain(..).map(|(topic, _)| topic).collect();
         let mut slots = self.hub.slots.lock();
         for topic in topics {
@@ -264,7 +255,7 @@ mod tests {
         let (hub, _waker) = Hub::new();
         let first = hub.subscribe(&[Topic::Nodes]);
         let second = hub.subscribe(&[Topic::Nodes]);
-        assert_eq!(hub.waiters(), 2);
+        assert_eq!(hub.shared.slots.lock().by_topic.len(), 1);
         drop(first);
         assert_eq!(hub.shared.slots.lock().by_topic.len(), 1);
         drop(second);

@@ -61,11 +61,11 @@ pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
         };
         let mut service = AgentService::of(instance, call.api.datacenter());
         let hash = content_hash(&service);
-        let late = seen.is_some()
-            && seen == Some(&hash)
-            && tokio::time::timeout_at(deadline, subscription.changed()).await.is_ok();
-        if late {
-            continue;
+        if seen == Some(&hash) {
+            let _waits = call.api.telemetry.waiter();
+            if tokio::time::timeout_at(deadline, subscription.changed()).await.is_ok() {
+                continue;
+            }
         }
         service.content_hash = hash.as_str().into();
         let mut response = json(&service, call.pretty());

@@ -70,6 +70,7 @@ pub(super) async fn read<Q: Question>(api: &Api, options: &ReadOptions, question
         let was_absent = question.is_absent(&view.registry);
         // A waiter holds no state: the registry it looked at may be replaced meanwhile.
         drop(view);
+        let _waits = api.telemetry.waiter();
         let woken = loop {
             if tokio::time::timeout_at(deadline, subscription.changed()).await.is_err() {
                 break false;
