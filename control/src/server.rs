@@ -3,6 +3,7 @@
 //! Sockets first (so that a taken port is an error at once), then the registry, then what reads it. The
 //! only module that sees the settings.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use callboard_proto::NodeName;
 use callboard_proto::dns::Zone;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,10 @@ use crate::http::{Api, HttpLimits, routes, serve};
 use crate::identity::Identity;
 use crate::registry::{Command, Topic};
 use crate::telemetry::Telemetry;
+
+/// Connections that may wait to be accepted. Beyond it the system drops them and they try again a second later:
+/// with the usual 128, five thousand watchers took half a minute to come back.
+const BACKLOG: u32 = 4096;
 
 /// The sockets of a control node; tests bring their own.
 pub struct Listeners {
@@ -42,8 +47,7 @@ impl Listeners {
     /// When an address is taken or not ours.
     pub async fn bind(config: &Config) -> Result<Listeners, Error> {
         let http = SocketAddr::new(config.client, config.http_port);
-        let http =
-            TcpListener::bind(http).await.map_err(|source| Error::Bind { what: "HTTP", address: http, source })?;
+        let http = listen(http).map_err(|source| Error::Bind { what: "HTTP", address: http, source })?;
         let dns = match config.dns_port {
             None => None,
             Some(port) => Some(bind_dns(SocketAddr::new(config.client, port)).await?),
@@ -169,12 +173,21 @@ fn identity(config: &Config, cluster: &Cluster, http_port: u16, dns: Option<Sock
     }
 }
 
+/// Listens, with room for everyone who comes back at once.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As usual for servers: the port is free again at once after a restart.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Binds DNS over UDP and TCP to one port. With port 0 the system picks it for TCP, and it may be taken for UDP.
 async fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
     let failed = |source| Error::Bind { what: "DNS", address, source };
     let mut tries = 16;
     loop {
-        let tcp = TcpListener::bind(address).await.map_err(failed)?;
+        let tcp = listen(address).map_err(failed)?;
         let bound = tcp.local_addr().map_err(failed)?;
         match UdpSocket::bind(bound).await {
             Ok(udp) => return Ok((udp, tcp)),
