@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use callboard_proto::CheckStatus;
 use callboard_proto::api::query::Params;
+use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -23,8 +24,10 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
     let length = parts.headers.get(http::header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
     let accept_text = parts.headers.get(http::header::ACCEPT).is_some_and(|accept| accept == "text/plain");
-    let query = parts.uri.query().unwrap_or("");
-    let raw = parts.uri.path();
+    let (method, target) = (parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned());
+    // Headers and path are slices of the connection's read buffer: a read that waits must not keep it.
+    drop((parts.headers, parts.uri));
+    let (raw, query) = target.split_once('?').unwrap_or((&target, ""));
     let path = percent_decode_str(raw).decode_utf8();
     let path = match &path {
         Ok(path) if !path.chars().any(char::is_control) => path.as_ref(),
@@ -38,18 +41,17 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
         return api.telemetry.answered(None, begun, reply::moved(&location));
     }
     let Some((methods, endpoint, rest)) = routes::find(path) else {
-        return api.telemetry.answered(None, begun, unknown(api, path, &parts.method));
+        return api.telemetry.answered(None, begun, unknown(api, path, &method));
     };
-    let answer = if parts.method == Method::OPTIONS {
+    let answer = if method == Method::OPTIONS {
         Ok(reply::options(methods))
-    } else if !methods.has(&parts.method) {
-        Err(Failure::Method { method: parts.method, allowed: methods })
+    } else if !methods.has(&method) {
+        Err(Failure::Method { method, allowed: methods })
     } else {
         match Params::parse(query) {
             Err(error) => Err(error.into()),
             Ok(params) => {
-                let call =
-                    Call { api, method: parts.method, rest, params, query, accept_text, body: Some((body, length)) };
+                let call = Call { api, method, rest, params, query, accept_text, body: Some((body, length)) };
                 dispatch(endpoint, call).await
             }
         }
