@@ -65,7 +65,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<46} {:>9} {:>18} {:>9} {:>7} {:>10}  unit",
+            "{:<50} {:>9} {:>18} {:>9} {:>7} {:>10}  unit",
             "figure", "median", "least..most", "beside", "ratio", "aim"
         )?;
         for row in &self.0 {
@@ -91,7 +91,7 @@ impl fmt::Display for Table {
             let spread = format!("{}..{}", figure(least), figure(most));
             writeln!(
                 f,
-                "{:<46} {:>9} {spread:>18} {beside:>9} {ratio:>7} {aim:>10}  {} {verdict}",
+                "{:<50} {:>9} {spread:>18} {beside:>9} {ratio:>7} {aim:>10}  {} {verdict}",
                 row.name,
                 figure(ours),
                 row.unit

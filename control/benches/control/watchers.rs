@@ -17,13 +17,16 @@ const WATCHERS: usize = 5000;
 pub(crate) async fn measure(table: &mut Table, effort: Effort) -> Result<()> {
     let node = Node::start().await?;
     node.register("web", 10).await?;
-    let mut writer = Connection::open(node.http).await?;
-    let mut index = writer.get("/v1/health/service/web").await?.index;
+    let mut index = Connection::open(node.http).await?.get("/v1/health/service/web").await?.index;
     let before = resident(node.pid())?;
     let mut watchers = Vec::with_capacity(WATCHERS);
+    let begun = Instant::now();
     for _ in 0..WATCHERS {
         watchers.push(Connection::open(node.http).await?);
     }
+    let connected = begun.elapsed().as_secs_f64();
+    table.add("5,000 watchers: time to connect, one after another", "s", vec![connected], Aim::None);
+    let mut writer = Connection::open(node.http).await?;
     let (mut waited, mut memory) = (Vec::new(), Vec::new());
     // One round more: the first answer of each connection is not like the rest.
     for round in 0..=effort.rounds * 3 {
