@@ -2,8 +2,11 @@
 //! sources name. A rule here is a sentence of the architecture's "who may know whom".
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use crate::dependencies::metadata;
+use callboard_tests::binaries::workspace;
+use serde_json::Value;
+
 use crate::sources::sources;
 
 /// What of the workspace a package may use, outside its own tests.
@@ -153,4 +156,16 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .take_while(|(_, line)| !line.trim_start().starts_with("#[cfg(test)]"))
         .map(|(number, line)| (number + 1, line))
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// What cargo says of the workspace and all it depends on.
+fn metadata() -> Value {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(workspace())
+        .args(["metadata", "--format-version", "1", "--all-features"])
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("metadata is JSON")
 }

@@ -1,6 +1,5 @@
-//! Tidy checks are ordinary tests: who may know whom, what may stand in a source file, what may come into the tree.
-//! They read sources, `cargo metadata` and `deny.toml`; they run nothing.
+//! Tidy checks are ordinary tests: who may know whom, what may stand in a source file.
+//! They read sources and `cargo metadata`; what may come into the tree is `cargo deny`'s to say.
 
-mod dependencies;
 mod directions;
 mod sources;

@@ -38,6 +38,27 @@ pub(crate) fn everything() -> Outcome {
     }
 }
 
+/// The version of cargo-deny that is installed where there is none.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Finds cargo-deny; installs it into the checkout's cache where missing things are failures, which takes minutes.
+pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
+    if in_path("cargo-deny") {
+        return Ok("cargo-deny".into());
+    }
+    let folder = cache("tools")?;
+    let program = folder.join("bin/cargo-deny");
+    if !program.is_file() {
+        if !needs::strict() {
+            return Err("cargo-deny is not installed; with CI=true it would be".to_owned());
+        }
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let root = folder.to_string_lossy();
+        command(&cargo, &["install", "--quiet", "--locked", "--root", &root, "--version", CARGO_DENY, "cargo-deny"])?;
+    }
+    Ok(program)
+}
+
 fn debian() -> Result<(), String> {
     let missing: Vec<&str> =
         DEBIAN.iter().filter(|(program, _)| !in_path(program)).map(|(_, package)| *package).collect();

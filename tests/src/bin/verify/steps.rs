@@ -95,16 +95,28 @@ fn bin_dir() -> PathBuf {
     own.parent().expect("a program is in a folder").to_path_buf()
 }
 
-/// Advisories need cargo-deny, which takes longer to compile than all of Callboard; licences and sources are
-/// read by the tidy suite in any case.
+/// Licences and sources must be in order; advisories too, where their database can be had.
 fn deny() -> Outcome {
-    let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        return Outcome::Skipped(
-            "cargo-deny is not installed; the tidy suite has read licences and sources".to_owned(),
-        );
+    let program = match install::cargo_deny() {
+        Ok(program) => program,
+        Err(problem) if needs::strict() => return Outcome::Failed(problem),
+        Err(problem) => return Outcome::Skipped(problem),
+    };
+    let check = |what: &[&str]| {
+        let mut command = Command::new(&program);
+        command.current_dir(workspace()).args(["--all-features", "check"]).args(what);
+        run(command)
+    };
+    match check(&["licenses", "bans", "sources"]) {
+        Outcome::Passed => {}
+        other => return other,
     }
-    run(cargo(&["deny", "--all-features", "check"]))
+    match check(&["advisories"]) {
+        Outcome::Failed(said) if said.contains("failed to fetch advisory database") => {
+            Outcome::Skipped("licences, bans and sources hold; the database of advisories cannot be reached".to_owned())
+        }
+        other => other,
+    }
 }
 
 /// Builds the targets with the coverage counters that libFuzzer reads, by stable flags, and runs each one shortly.
