@@ -20,8 +20,9 @@ use tracing::{debug, warn};
 use super::Api;
 use super::dispatch::handle;
 
-/// How long a client may take to send its headers.
-const HEADER_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take to send its headers. The time runs between two requests as well, so it is longer than
+/// client pools keep an idle connection (90 s in Go, 20 s in the SDK).
+const HEADER_MAX: Duration = Duration::from_secs(120);
 /// How long connections may finish what they began when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
