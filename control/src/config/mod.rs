@@ -1,6 +1,6 @@
 //! Settings: flag over environment over file over default.
 //!
-//! [`AgentFlags`] is the command line, [`FileConfig`] one configuration file (JSON or TOML, with Consul's
+//! [`AgentFlags`] is the command line, `FileConfig` one configuration file (JSON or TOML, with Consul's
 //! keys), [`Config`] what comes out. Nothing below `server` sees any of them.
 
 use std::collections::BTreeMap;
