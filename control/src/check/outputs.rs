@@ -3,7 +3,7 @@
 //! They are shown at once where they were found, and written to the registry only after a while: a check
 //! that prints the time of day must not wake every reader at every run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use callboard_proto::text::Text;
@@ -14,6 +14,7 @@ use super::Key;
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pending: HashMap<Key, Pending>,
+    queue: BTreeSet<(Instant, Key)>,
 }
 
 #[derive(Debug)]
@@ -25,15 +26,19 @@ struct Pending {
 impl Outputs {
     /// Notes a newer output; it becomes due when the first unwritten one does.
     pub(super) fn put(&mut self, key: Key, output: Text, due: Instant) {
-        self.pending
-            .entry(key)
-            .and_modify(|pending| pending.output = output.clone())
-            .or_insert(Pending { output, due });
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.output = output;
+            return;
+        }
+        self.queue.insert((due, key.clone()));
+        self.pending.insert(key, Pending { output, due });
     }
 
     /// Forgets what is pending: the registry has something newer, or the check is gone.
     pub(super) fn remove(&mut self, key: &Key) {
-        self.pending.remove(key);
+        if let Some(pending) = self.pending.remove(key) {
+            self.queue.remove(&(pending.due, key.clone()));
+        }
     }
 
     /// The newest output, if the registry does not have it.
@@ -43,17 +48,19 @@ impl Outputs {
 
     /// When the next output is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.pending.values().map(|pending| pending.due).min()
+        self.queue.first().map(|(due, _)| *due)
     }
 
     /// Takes what is due.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(Key, Text)> {
-        let due: Vec<Key> =
-            self.pending.iter().filter(|(_, pending)| pending.due <= now).map(|(key, _)| key.clone()).collect();
-        due.into_iter()
-            .filter_map(|key| self.pending.remove_entry(&key))
-            .map(|(key, pending)| (key, pending.output))
-            .collect()
+        let mut due = Vec::new();
+        while self.queue.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.queue.pop_first() else { break };
+            if let Some(pending) = self.pending.remove(&key) {
+                due.push((key, pending.output));
+            }
+        }
+        due
     }
 }
 
@@ -77,5 +84,9 @@ mod tests {
         assert!(outputs.due(now).is_empty());
         assert_eq!(outputs.due(now + minute), [(key.clone(), "two".into())]);
         assert!(outputs.newest(&key).is_none());
+        assert_eq!(outputs.next(), None);
+        outputs.put(key.clone(), "three".into(), now);
+        outputs.remove(&key);
+        assert!(outputs.due(now).is_empty());
     }
 }

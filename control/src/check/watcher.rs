@@ -4,7 +4,7 @@
 //! their memory), keeps a runner for every check that is run, restarts deadlines, follows aliases, writes
 //! held-back outputs, and reaps instances that stayed critical for too long.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub async fn watch(checks: Checks, stop: CancellationToken) {
         seen: Arc::default(),
         runners: HashMap::new(),
         reaps: HashMap::new(),
-        aliases: 0,
+        aliases: HashSet::new(),
         context: Context::new(),
         verdicts,
     };
@@ -68,8 +68,8 @@ struct Watcher {
     /// Dropping a guard ends the runner.
     runners: HashMap<Key, DropGuard>,
     reaps: HashMap<Key, Reap>,
-    /// How many checks follow others.
-    aliases: usize,
+    /// The checks that follow others.
+    aliases: HashSet<Key>,
     context: Context,
     verdicts: mpsc::Sender<(Key, Verdict)>,
 }
@@ -93,7 +93,7 @@ impl Watcher {
                 CheckChange::Removed(check) => self.end(check),
             }
         }
-        if self.aliases > 0 {
+        if !self.aliases.is_empty() {
             self.follow_aliases().await;
         }
     }
@@ -106,7 +106,9 @@ impl Watcher {
         }
         match &definition.probe {
             Probe::Ttl { .. } => self.checks.start_deadline(check),
-            Probe::Alias { .. } => self.aliases += 1,
+            Probe::Alias { .. } => {
+                self.aliases.insert(key);
+            }
             Probe::Script { .. } if !self.checks.scripts_enabled() => {
                 warn!(node = %check.node, check = %check.id, "script checks are disabled; the check stays as it is");
             }
@@ -141,9 +143,7 @@ impl Watcher {
 
     fn end(&mut self, check: &Check) {
         let key = key_of(check);
-        if matches!(check.definition.as_deref().map(|definition| &definition.probe), Some(Probe::Alias { .. })) {
-            self.aliases -= 1;
-        }
+        self.aliases.remove(&key);
         self.runners.remove(&key);
         self.reaps.remove(&key);
         let mut state = self.checks.shared.state.lock();
@@ -190,13 +190,13 @@ impl Watcher {
 
     async fn follow_aliases(&self) {
         let registry = &self.seen;
-        let followed: Vec<(Key, CheckStatus, String)> = registry
-            .checks()
-            .filter_map(|check| {
-                let Probe::Alias { node, instance } = &check.definition.as_deref()?.probe else { return None };
-                let node = if node.is_none() { &check.node } else { node };
-                let (status, output) = followed(registry, check, node, instance);
-                (check.status != status || *check.output != *output).then(|| (key_of(check), status, output))
+        let followed: Vec<(Key, CheckStatus, String)> = self
+            .aliases
+            .iter()
+            .filter_map(|key| {
+                let check = registry.check(&key.0, key.1.as_str())?;
+                let (status, output) = followed(registry, check)?;
+                (check.status != status || *check.output != *output).then(|| (key.clone(), status, output))
             })
             .collect();
         for ((node, id), status, output) in followed {
@@ -226,16 +226,41 @@ impl Watcher {
     }
 }
 
-/// What an alias says about its target.
-fn followed(registry: &Registry, alias: &Check, node: &NodeName, instance: &InstanceId) -> (CheckStatus, String) {
-    if !instance.is_none() && registry.instance(node, instance.as_str()).is_none() {
-        return alias::missing(instance.as_str(), node.as_str());
+/// What an alias says about its target; nothing if the check is none.
+///
+/// An alias among the checks of the target stands for what it follows itself, so that aliases in a ring neither keep
+/// one another critical for ever nor quote one another without end.
+fn followed(registry: &Registry, alias: &Check) -> Option<(CheckStatus, String)> {
+    let mut targets = vec![target(alias)?];
+    let mut seen = HashSet::new();
+    let mut found: Vec<&Check> = Vec::new();
+    while let Some((node, instance)) = targets.pop() {
+        if !seen.insert((node.folded(), instance.clone())) {
+            continue;
+        }
+        if !instance.is_none() && registry.instance(node, instance.as_str()).is_none() {
+            return Some(alias::missing(instance.as_str(), node.as_str()));
+        }
+        let of_node = registry.checks_of(node, &InstanceId::none());
+        let of_instance = (!instance.is_none()).then(|| registry.checks_of(node, instance));
+        for check in of_instance.into_iter().flatten().chain(of_node) {
+            match target(check) {
+                Some(next) => targets.push(next),
+                None => found.push(check),
+            }
+        }
     }
-    let of_instance = (!instance.is_none()).then(|| registry.checks_of(node, instance));
-    let of_node = registry.checks_of(node, &InstanceId::none());
-    // An alias in a ring of aliases must not follow itself.
-    let checks = of_instance.into_iter().flatten().chain(of_node).filter(|check| key_of(check) != key_of(alias));
-    alias::follow(checks.map(|check| Aliased { name: &check.name, status: check.status, output: &check.output }))
+    let checks = found.into_iter();
+    Some(alias::follow(checks.map(|check| Aliased { name: &check.name, status: check.status, output: &check.output })))
+}
+
+/// The node and instance that an alias follows; nothing for any other check.
+fn target(check: &Check) -> Option<(&NodeName, &InstanceId)> {
+    match &check.definition.as_deref()?.probe {
+        Probe::Alias { node, instance } if node.is_none() => Some((&check.node, instance)),
+        Probe::Alias { node, instance } => Some((node, instance)),
+        _ => None,
+    }
 }
 
 fn report(result: Result<(), Error>) {
@@ -256,5 +281,44 @@ async fn write_verdicts(checks: Checks, mut found: mpsc::Receiver<(Key, Verdict)
             Some(checks.found(key, Some(known), verdict.status, verdict.output))
         });
         futures_util::future::join_all(writes.collect::<Vec<_>>()).await.into_iter().for_each(report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard_proto::NodeName;
+    use callboard_proto::api::agent::ServiceRequest;
+    use callboard_proto::api::decode::{Unknown, from_slice};
+
+    use super::*;
+    use crate::registry::{NodeUpdate, Registration, Touched};
+
+    fn register(registry: &mut Registry, body: &str) {
+        let name = NodeName::parse("n1").unwrap();
+        let request: ServiceRequest = from_slice(body.as_bytes(), Unknown::Refuse).unwrap();
+        let (instance, checks) = request.validate(&name).unwrap();
+        let node = callboard_proto::Node { name, address: "10.0.0.1".into(), ..callboard_proto::Node::default() };
+        let node_update = NodeUpdate::Ensure;
+        let registration = Registration { node, node_update, instance: Some(instance), checks, checks_replace: false };
+        registry.apply(Command::Register(Box::new(registration)), &mut Touched::default());
+    }
+
+    fn says(registry: &Registry, id: &str) -> (CheckStatus, String) {
+        followed(registry, registry.check(&NodeName::parse("n1").unwrap(), id).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn aliases_in_a_ring_say_what_the_other_checks_of_the_ring_say() {
+        let mut registry = Registry::default();
+        register(&mut registry, r#"{"name":"a","checks":[{"CheckID":"to-b","alias_service":"b"}]}"#);
+        assert_eq!(says(&registry, "to-b").1, "Service b could not be found on node n1");
+        register(&mut registry, r#"{"name":"b","checks":[{"CheckID":"to-a","alias_service":"a"}]}"#);
+        assert_eq!(says(&registry, "to-b"), (CheckStatus::Passing, "No checks found.".to_owned()));
+        register(
+            &mut registry,
+            r#"{"name":"b","checks":[{"CheckID":"own","name":"own","ttl":"9s","status":"warning"},{"CheckID":"to-a","alias_service":"a"}]}"#,
+        );
+        assert_eq!(says(&registry, "to-b"), (CheckStatus::Warning, "Aliased check \"own\" failing: ".to_owned()));
+        assert_eq!(says(&registry, "to-a"), says(&registry, "to-b"));
     }
 }
