@@ -7,6 +7,7 @@
 
 mod aside;
 mod clock;
+mod latency;
 mod stats;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use aside::{Aside, Ejection};
 pub use clock::Clock;
-pub use stats::{EndpointKey, EndpointStats, Outcome};
+pub use latency::Latency;
+pub use stats::{EndpointKey, EndpointStats, Load, Outcome, Report, Tally};
 
 /// Says what the worst check of an instance says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +50,8 @@ pub struct Endpoint {
     weight: u32,
     weight_warning: u32,
     health: Health,
+    slot: Option<u32>,
+    started: Option<u64>,
     zone: Option<Box<str>>,
     tags: Vec<String>,
     meta: BTreeMap<String, String>,
@@ -74,6 +78,8 @@ impl Endpoint {
             weight: 1,
             weight_warning: 1,
             health: Health::Passing,
+            slot: None,
+            started: None,
             zone: None,
             tags: Vec::new(),
             meta: BTreeMap::new(),
@@ -105,6 +111,21 @@ impl Endpoint {
     #[must_use]
     pub fn in_zone(mut self, zone: &str) -> Self {
         self.zone = (!zone.is_empty()).then(|| zone.into());
+        self
+    }
+
+    /// Sets the slot that the registry gave the instance: a small number, its own within the service, that stays
+    /// with it over restarts, so that all clients place it alike.
+    #[must_use]
+    pub fn in_slot(mut self, slot: u32) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+
+    /// Sets when the instance's process started, in seconds since 1970: new ones get their share of calls slowly.
+    #[must_use]
+    pub fn started_at(mut self, seconds: u64) -> Self {
+        self.started = Some(seconds);
         self
     }
 
@@ -184,6 +205,24 @@ impl Endpoint {
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
+    }
+
+    /// Returns the slot that the registry gave, if it gives slots.
+    #[must_use]
+    pub fn slot(&self) -> Option<u32> {
+        self.slot
+    }
+
+    /// Returns when the instance's process started, in seconds since 1970, if it says so.
+    #[must_use]
+    pub fn started(&self) -> Option<u64> {
+        self.started
+    }
+
+    /// Returns the weight while passing, whatever the health.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight
     }
 
     /// Returns the tags.

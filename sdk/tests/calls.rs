@@ -169,7 +169,7 @@ async fn a_connection_serves_one_request_after_the_other() {
     assert_eq!(seen.counts(), (1, 20));
     assert_eq!(calls.pool().connections(), 1);
     let stats = calls.balancer().snapshot();
-    let stats = stats.members()[0].stats();
+    let stats = stats.members().first().unwrap().stats();
     assert_eq!((stats.in_flight(), stats.calls(), stats.failures(), stats.abandoned()), (0, 20, 0, 0));
 }
 
@@ -177,7 +177,7 @@ async fn a_connection_serves_one_request_after_the_other() {
 async fn a_call_counts_in_flight_until_its_body_ends() {
     let (address, _) = echo().await;
     let calls = calls(&[address]);
-    let in_flight = || calls.balancer().snapshot().members()[0].stats().in_flight();
+    let in_flight = || calls.balancer().snapshot().members().first().unwrap().stats().in_flight();
     let mut response = calls.send(request(Method::POST, "body")).await.unwrap();
     assert_eq!(in_flight(), 1);
     while response.body_mut().frame().await.is_some() {}
@@ -220,7 +220,7 @@ async fn a_connection_closed_while_it_lay_is_no_failure() {
         assert_eq!(text(response).await, "ok");
     }
     assert_eq!(seen.counts(), (5, 5));
-    assert_eq!(calls.balancer().snapshot().members()[0].stats().failures(), 0);
+    assert_eq!(calls.balancer().snapshot().members().first().unwrap().stats().failures(), 0);
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn an_upgrade_passes_through() {
     let mut word = [0; 4];
     io.read_exact(&mut word).await.unwrap();
     assert_eq!(&word, b"ping");
-    let in_flight = || calls.balancer().snapshot().members()[0].stats().in_flight();
+    let in_flight = || calls.balancer().snapshot().members().first().unwrap().stats().in_flight();
     assert_eq!(in_flight(), 1, "as long as the response is held");
     drop(response);
     assert_eq!(in_flight(), 0);

@@ -195,10 +195,10 @@ async fn a_start_without_servers_uses_the_last_good_file() {
         let mut watch = client.watch("web").unwrap();
         let snapshot = watch.ready(1, LONG).await.unwrap();
         assert!(before.elapsed() <= Duration::from_millis(50), "{:?}", before.elapsed());
-        assert_eq!((snapshot.members()[0].endpoint().id(), watch.origin()), ("web-1", Origin::File));
+        assert_eq!((snapshot.members().first().unwrap().endpoint().id(), watch.origin()), ("web-1", Origin::File));
         dead.add("web-2", 2);
         dead.heal();
-        while watch.changed().await.unwrap().members()[0].endpoint().id() != "web-2" {}
+        while watch.changed().await.unwrap().members().first().unwrap().endpoint().id() != "web-2" {}
         assert_eq!(watch.origin(), Origin::Registry);
         client.shutdown().await;
         // What the second registry said is the last good now.

@@ -5,10 +5,10 @@
 //! are. Ties are broken at random: a fixed rule would send every quiet client to the same endpoint.
 //! In flight is what this process has in flight; the load that servers report belongs to another policy.
 
+use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
 use super::random::Draw;
-use crate::catalog::Snapshot;
 
 /// Draws taken in search of two allowed endpoints before all are walked.
 const DRAWS_MAX: u32 = 8;
@@ -28,44 +28,46 @@ pub(super) struct LeastRequest {
 }
 
 impl LeastRequest {
-    /// Builds for a snapshot; up to `scan_max` eligible endpoints are all looked at.
-    pub(super) fn new(snapshot: &Snapshot, scan_max: u32) -> Self {
-        let draw = Draw::weighted(snapshot);
-        let heaviest = snapshot.members().iter().map(|member| member.endpoint().weight_effective()).max().unwrap_or(1);
-        let cost = |weight: u32| (u64::from(heaviest) << 8) / u64::from(weight.max(1));
+    /// Builds for a group; up to `scan_max` endpoints are all looked at.
+    pub(super) fn new(group: &Group, scan_max: u32) -> Self {
+        let draw = Draw::weighted(group);
         let costs = match draw {
             Draw::Uniform => Box::default(),
-            Draw::Alias(_) => snapshot
-                .members()
-                .iter()
-                .map(|member| u32::try_from(cost(member.endpoint().weight_effective())).unwrap_or(u32::MAX))
-                .collect(),
+            Draw::Alias(_) => {
+                let heaviest = group.weighted().map(|(_, weight)| weight).max().unwrap_or(1);
+                let mut costs = vec![u32::MAX; group.snapshot().weights().len()];
+                for (position, weight) in group.weighted() {
+                    let cost = (u64::from(heaviest) << 8) / u64::from(weight.max(1));
+                    costs[position as usize] = u32::try_from(cost).unwrap_or(u32::MAX);
+                }
+                costs.into()
+            }
         };
-        Self { draw, costs, scan: snapshot.eligible_len() <= scan_max }
+        Self { draw, costs, scan: group.len() <= scan_max }
     }
 
     /// Returns what the next call to `position` would cost: calls in flight and this one, per weight.
     #[inline]
-    fn cost(&self, snapshot: &Snapshot, position: usize) -> u64 {
-        let load = snapshot.stats(position).map_or(u64::MAX >> 40, |stats| stats.in_flight());
+    fn cost(&self, group: &Group, position: usize) -> u64 {
+        let load = group.stats(position).map_or(u64::MAX >> 40, |stats| stats.in_flight());
         match self.costs.get(position) {
             None => load,
             Some(cost) => (load + 1) * u64::from(*cost),
         }
     }
 
-    fn scan(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn scan(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut tie = worker.random();
         let mut best = None;
         let mut least = u64::MAX;
-        for nth in 0..snapshot.eligible_len() {
-            let position = snapshot.eligible_at(nth);
-            if !worker.allows(snapshot, ask, position) {
+        for nth in 0..group.len() {
+            let position = group.at(nth);
+            if !worker.allows(group, ask, position) {
                 continue;
             }
             tie = tie.wrapping_mul(hash::GOLDEN).wrapping_add(1);
             // Cost above, random bits below: one comparison orders by cost and breaks ties.
-            let cost = self.cost(snapshot, position).min(COST_MAX);
+            let cost = self.cost(group, position).min(COST_MAX);
             let candidate = cost << TIE_BITS | tie >> (64 - TIE_BITS);
             if candidate < least {
                 (least, best) = (candidate, Some(position));
@@ -77,16 +79,16 @@ impl LeastRequest {
 
 impl Picker for LeastRequest {
     #[inline]
-    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         if self.scan {
-            return self.scan(snapshot, ask, worker);
+            return self.scan(group, ask, worker);
         }
         let mut random = worker.random();
         let mut first = None;
         for _ in 0..DRAWS_MAX {
-            let position = self.draw.draw(snapshot, random);
+            let position = self.draw.draw(group, random);
             random = hash::mix(random);
-            if first == Some(position) || !worker.allows(snapshot, ask, position) {
+            if first == Some(position) || !worker.allows(group, ask, position) {
                 continue;
             }
             let Some(other) = first else {
@@ -94,12 +96,12 @@ impl Picker for LeastRequest {
                 continue;
             };
             // Drawn in random order, so giving ties to the first is giving them at random.
-            let better = self.cost(snapshot, position) < self.cost(snapshot, other);
+            let better = self.cost(group, position) < self.cost(group, other);
             return Some(if better { position } else { other });
         }
         first.or_else(|| {
-            let start = hash::below(random as u32, snapshot.eligible_len());
-            worker.first_allowed(snapshot, ask, start)
+            let start = hash::below(random as u32, group.len());
+            worker.first_allowed(group, ask, start)
         })
     }
 }

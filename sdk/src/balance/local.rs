@@ -49,7 +49,8 @@ impl Local {
     /// As [`Balancer::pick`].
     #[inline]
     pub fn pick(&mut self, ask: &Ask<'_>) -> Result<Picked, NoEndpoint> {
-        self.choose(ask, |member| Picked::new(Arc::clone(member)))
+        let timed = self.balancer.policy().is_timed();
+        self.choose(ask, |member| Picked::new(Arc::clone(member), timed))
     }
 
     /// Chooses as [`Balancer::choose`] does.

@@ -26,6 +26,7 @@
 //! second.finish(Outcome::Success);
 //! ```
 
+mod group;
 pub mod hash;
 mod least_request;
 mod local;
@@ -37,6 +38,7 @@ mod random;
 mod ring_hash;
 mod schedule;
 mod seat;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -48,10 +50,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+pub use group::Group;
 pub use local::Local;
 pub use picked::{NoEndpoint, Picked};
 pub use picker::{Ask, Picker, Worker};
 pub use policy::{BuildPicker, Policy};
+pub use settings::BalancerSettings;
 
 use crate::catalog::{Member, Snapshot};
 use crate::endpoint::Clock;
@@ -69,7 +73,7 @@ pub struct Balancer {
 
 struct Shared {
     current: ArcSwap<Current>,
-    policy: Policy,
+    settings: BalancerSettings,
     /// Makes this client's order its own; kept, so that updates keep the order.
     seed: u64,
     turns: Box<[Turns]>,
@@ -82,7 +86,14 @@ struct Shared {
 /// What changes together.
 struct Current {
     snapshot: Arc<Snapshot>,
-    picker: Option<Box<dyn Picker>>,
+    /// None when there is nobody to call.
+    stage: Option<Stage>,
+}
+
+/// A group and the picker that was built for it.
+struct Stage {
+    group: Group,
+    picker: Box<dyn Picker>,
 }
 
 /// One counter on cache lines of its own (processors fetch them in pairs).
@@ -92,23 +103,24 @@ struct Turns(AtomicU64);
 impl Balancer {
     /// Builds a balancer over a snapshot, which may be the empty one.
     #[must_use]
-    pub fn new(policy: Policy, snapshot: Arc<Snapshot>) -> Self {
-        Self::with_seed(policy, snapshot, fastrand::u64(..))
+    pub fn new(settings: impl Into<BalancerSettings>, snapshot: Arc<Snapshot>) -> Self {
+        Self::with_seed(settings, snapshot, fastrand::u64(..))
     }
 
     /// Builds a balancer whose choices follow from `seed`, the asks and the threads alone.
     #[must_use]
-    pub fn with_seed(policy: Policy, snapshot: Arc<Snapshot>, seed: u64) -> Self {
+    pub fn with_seed(settings: impl Into<BalancerSettings>, snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        let settings = settings.into();
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let counters = (processors * 4).clamp(*COUNTERS.start(), *COUNTERS.end());
         // Each counter begins at a random place, or every client would begin with the same endpoint.
         let turns =
             (0..counters as u64).map(|counter| Turns(AtomicU64::new(hash::mix(seed.wrapping_add(counter))))).collect();
-        let current = Current::build(&policy, snapshot, seed);
+        let current = Current::build(&settings, snapshot, seed);
         Self {
             shared: Arc::new(Shared {
                 current: ArcSwap::from_pointee(current),
-                policy,
+                settings,
                 seed,
                 turns,
                 building: Mutex::new(()),
@@ -125,7 +137,7 @@ impl Balancer {
         if snapshot.generation() < self.shared.current.load().snapshot.generation() {
             return false;
         }
-        let current = Current::build(&self.shared.policy, snapshot, self.shared.seed);
+        let current = Current::build(&self.shared.settings, snapshot, self.shared.seed);
         self.shared.current.store(Arc::new(current));
         self.confirm();
         true
@@ -158,7 +170,7 @@ impl Balancer {
     /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.shared.policy
+        &self.shared.settings.policy
     }
 
     /// Picks an endpoint for one call and counts the call in flight until the guard is dropped.
@@ -168,7 +180,7 @@ impl Balancer {
     /// [`NoEndpoint`] when the registry leaves nobody to call, or the call has tried everybody.
     #[inline]
     pub fn pick(&self, ask: &Ask<'_>) -> Result<Picked, NoEndpoint> {
-        self.choose(ask, |member| Picked::new(Arc::clone(member)))
+        self.choose(ask, |member| Picked::new(Arc::clone(member), self.shared.settings.policy.is_timed()))
     }
 
     /// Chooses as [`Self::pick`] does, but only shows the choice: nothing is counted in flight.
@@ -191,7 +203,7 @@ impl Balancer {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         NoEndpoint {
             service: Arc::clone(snapshot.service()),
-            policy: self.shared.policy.name(),
+            policy: self.shared.settings.policy.name(),
             known: count(snapshot.members().len()),
             healthy: snapshot.eligible_len(),
             aside: count(snapshot.aside_len()),
@@ -215,30 +227,34 @@ impl Shared {
 }
 
 impl Current {
-    fn build(policy: &Policy, snapshot: Arc<Snapshot>, seed: u64) -> Self {
-        let picker = policy.build(&snapshot, seed);
-        Self { snapshot, picker }
+    fn build(settings: &BalancerSettings, snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        let group = Group::whole(Arc::clone(&snapshot));
+        let picker = settings.policy.build(&group, seed);
+        Self { snapshot, stage: picker.map(|picker| Stage { group, picker }) }
     }
 
     #[inline]
     fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
-        let picker = self.picker.as_deref()?;
-        let mut worker = Worker::of(turns, alone, &self.snapshot, ask);
+        let stage = self.stage.as_ref()?;
+        let mut worker = Worker::of(turns, alone, self.snapshot.aside(), ask);
         if !worker.is_open() {
-            return self.choose_guarded(picker, ask, worker);
+            return stage.choose_guarded(ask, worker);
         }
-        let position = picker.pick(&self.snapshot, ask, &mut worker)?;
-        self.snapshot.members().get(position)
+        let position = stage.picker.pick(&stage.group, ask, &mut worker)?;
+        self.snapshot.member(position)
     }
+}
 
+impl Stage {
     #[cold]
-    fn choose_guarded(&self, picker: &dyn Picker, ask: &Ask<'_>, mut worker: Worker<'_>) -> Option<&Arc<Member>> {
-        let snapshot = &*self.snapshot;
+    fn choose_guarded(&self, ask: &Ask<'_>, mut worker: Worker<'_>) -> Option<&Arc<Member>> {
+        let Self { group, picker } = self;
+        let snapshot = group.snapshot();
         for _ in 0..CLAIMS_MAX {
-            let Some(position) = picker.pick(snapshot, ask, &mut worker) else {
+            let Some(position) = picker.pick(group, ask, &mut worker) else {
                 break;
             };
-            let member = snapshot.members().get(position)?;
+            let member = snapshot.member(position)?;
             // Another call may have won the trial of an endpoint whose pause is over; look further then.
             if member.stats().claim() {
                 return Some(member);
@@ -246,8 +262,8 @@ impl Current {
         }
         // Everybody left is aside: calling one of them is better than calling nobody.
         worker.panic();
-        let position = picker.pick(snapshot, ask, &mut worker)?;
-        snapshot.members().get(position)
+        let position = picker.pick(group, ask, &mut worker)?;
+        snapshot.member(position)
     }
 }
 
@@ -256,7 +272,7 @@ impl fmt::Debug for Balancer {
         let current = self.shared.current.load();
         f.debug_struct("Balancer")
             .field("service", current.snapshot.service())
-            .field("policy", &self.shared.policy)
+            .field("policy", &self.shared.settings.policy)
             .field("index", &current.snapshot.index())
             .field("known", &current.snapshot.members().len())
             .finish()

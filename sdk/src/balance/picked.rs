@@ -11,19 +11,25 @@ use std::time::Duration;
 use crate::catalog::Member;
 use crate::endpoint::{Endpoint, EndpointKey, EndpointStats, Outcome};
 
+/// What a failed call counts at least, in microseconds: the 5 s that linkerd's load biaser gives it.
+const FAILED_MICROS: f32 = 5_000_000.0;
+
 /// Holds one call's place on an endpoint; keep it until the call, its body included, is over.
 #[derive(Debug)]
 #[must_use = "the call is counted in flight only while this is held"]
 pub struct Picked {
     member: Arc<Member>,
+    /// When the call began, in microseconds of the service's clock; 0 when nobody asks how long it takes.
+    begun: u64,
     recorded: bool,
 }
 
 impl Picked {
     #[inline]
-    pub(super) fn new(member: Arc<Member>) -> Self {
+    pub(super) fn new(member: Arc<Member>, timed: bool) -> Self {
+        let begun = if timed { member.stats().clock().micros() } else { 0 };
         member.stats().begin();
-        Self { member, recorded: false }
+        Self { member, begun, recorded: false }
     }
 
     /// Returns the endpoint to call.
@@ -50,11 +56,19 @@ impl Picked {
         self.member.stats().key()
     }
 
-    /// Records how the call went, at once. A streaming call may record its head, and later a failure
-    /// of its body.
+    /// Records how the call went, at once, and how long it took so far if the policy asks for that. A streaming
+    /// call may record its head, and later a failure of its body. A failure counts as slow: an endpoint that fails
+    /// fast must not look good.
     pub fn record(&mut self, outcome: Outcome) {
+        let stats = self.member.stats();
+        if self.begun != 0 && !self.recorded {
+            let now = stats.clock().micros();
+            let took = now.saturating_sub(self.begun) as f32;
+            let counted = if outcome == Outcome::Success { took } else { took.max(FAILED_MICROS) };
+            stats.latency().observe(counted, now / 1000);
+        }
         self.recorded = true;
-        self.member.stats().record(outcome);
+        stats.record(outcome);
     }
 
     /// Records how the call went, and ends it.

@@ -1,14 +1,14 @@
 //! The question, the state at hand, and the trait that answers: what a policy author needs to know.
 //!
-//! A [`Picker`] is built from a snapshot when the set changes and asked once per call. Its answer is
-//! a pure function of the snapshot, the ask and the worker: no lock, no await, no allocation, no
+//! A [`Picker`] is built for a group of endpoints when the set changes and asked once per call. Its answer is
+//! a pure function of the group, the ask and the worker: no lock, no await, no allocation, no
 //! clock. Counting calls, recording outcomes and trials of ejected endpoints are the `Balancer`'s.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::group::Group;
 use super::hash;
-use crate::catalog::Snapshot;
-use crate::endpoint::EndpointKey;
+use crate::endpoint::{Aside, EndpointKey};
 
 /// Says what one call asks of a policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,14 +57,13 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Chooses an endpoint; built from one snapshot and only ever asked with that one.
+/// Chooses an endpoint; built from one group and only ever asked with that one.
 ///
 /// Users may implement it and hand it in by [`super::Policy::custom`].
 pub trait Picker: Send + Sync {
-    /// Returns the position in [`Snapshot::members`] of the endpoint to call, or `None` when none is
-    /// left. An implementation asks [`Worker::allows`] before it answers with an endpoint. A position
-    /// that does not exist counts as `None`.
-    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
+    /// Returns the position of the endpoint to call, or `None` when none is left. An implementation asks
+    /// [`Worker::allows`] before it answers with an endpoint. A position that nobody has counts as `None`.
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
 }
 
 /// What must be looked at before an endpoint may be answered.
@@ -81,7 +80,7 @@ pub(crate) enum Gate {
     Panic,
 }
 
-/// Carries what a picker may use besides snapshot and ask: a turn counter, random bits, the gate.
+/// Carries what a picker may use besides group and ask: a turn counter, random bits, the gate.
 #[derive(Debug)]
 pub struct Worker<'a> {
     turns: &'a AtomicU64,
@@ -93,16 +92,16 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// Builds the state for one pick. `turns` is any counter; begin it at a random place.
     #[must_use]
-    pub fn new(turns: &'a AtomicU64, snapshot: &Snapshot, ask: &Ask<'_>) -> Self {
-        Self::of(turns, false, snapshot, ask)
+    pub fn new(turns: &'a AtomicU64, group: &Group, ask: &Ask<'_>) -> Self {
+        Self::of(turns, false, group.snapshot().aside(), ask)
     }
 
     #[inline]
-    pub(super) fn of(turns: &'a AtomicU64, alone: bool, snapshot: &Snapshot, ask: &Ask<'_>) -> Self {
-        let gate = if ask.tried.is_empty() && !snapshot.aside().any() {
+    pub(super) fn of(turns: &'a AtomicU64, alone: bool, aside: &Aside, ask: &Ask<'_>) -> Self {
+        let gate = if ask.tried.is_empty() && !aside.any() {
             Gate::Open
         } else {
-            Gate::Guarded { now: snapshot.aside().clock().coarse() }
+            Gate::Guarded { now: aside.clock().coarse() }
         };
         Self { turns, alone, gate }
     }
@@ -138,13 +137,13 @@ impl<'a> Worker<'a> {
     /// Says whether the endpoint at `position` may be answered: neither tried by this call nor aside.
     #[inline]
     #[must_use]
-    pub fn allows(&self, snapshot: &Snapshot, ask: &Ask<'_>, position: usize) -> bool {
-        self.gate == Gate::Open || self.allows_slowly(snapshot, ask, position)
+    pub fn allows(&self, group: &Group, ask: &Ask<'_>, position: usize) -> bool {
+        self.gate == Gate::Open || self.allows_slowly(group, ask, position)
     }
 
     #[cold]
-    fn allows_slowly(&self, snapshot: &Snapshot, ask: &Ask<'_>, position: usize) -> bool {
-        let Some(stats) = snapshot.stats(position) else {
+    fn allows_slowly(&self, group: &Group, ask: &Ask<'_>, position: usize) -> bool {
+        let Some(stats) = group.stats(position) else {
             return false;
         };
         let aside = match self.gate {
@@ -154,17 +153,14 @@ impl<'a> Worker<'a> {
         !aside && !ask.tried.contains(&stats.key())
     }
 
-    /// Returns the first eligible endpoint the gate allows, looking from the `start`-th on and around:
+    /// Returns the first endpoint of the group the gate allows, looking from the `start`-th on and around:
     /// the way out of every policy whose few guesses all hit endpoints that are left out. Walks at
     /// worst all of them.
     #[cold]
     #[must_use]
-    pub fn first_allowed(&self, snapshot: &Snapshot, ask: &Ask<'_>, start: u32) -> Option<usize> {
-        let len = snapshot.eligible_len();
+    pub fn first_allowed(&self, group: &Group, ask: &Ask<'_>, start: u32) -> Option<usize> {
+        let len = group.len();
         let start = start.min(len);
-        (start..len)
-            .chain(0..start)
-            .map(|nth| snapshot.eligible_at(nth))
-            .find(|position| self.allows(snapshot, ask, *position))
+        (start..len).chain(0..start).map(|nth| group.at(nth)).find(|position| self.allows(group, ask, *position))
     }
 }

@@ -5,15 +5,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::group::Group;
 use super::least_request::LeastRequest;
 use super::picker::Picker;
 use super::random::Draw;
 use super::ring_hash::RingHash;
 use super::schedule::Schedule;
-use crate::catalog::Snapshot;
 
-/// Builds a user's picker from a snapshot, off the request path.
-pub type BuildPicker = dyn Fn(&Snapshot) -> Box<dyn Picker> + Send + Sync;
+/// Builds a user's picker for a group of endpoints, off the request path.
+pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 
 /// Names a balancing algorithm and its settings.
 #[derive(Clone)]
@@ -56,9 +56,9 @@ impl Policy {
     /// Makes a policy of a user's picker.
     pub fn custom<P: Picker + 'static>(
         name: &'static str,
-        build: impl Fn(&Snapshot) -> P + Send + Sync + 'static,
+        build: impl Fn(&Group) -> P + Send + Sync + 'static,
     ) -> Self {
-        Self::Custom { name, build: Arc::new(move |snapshot| Box::new(build(snapshot))) }
+        Self::Custom { name, build: Arc::new(move |group| Box::new(build(group))) }
     }
 
     /// Names the algorithm, as errors and metrics do.
@@ -75,25 +75,32 @@ impl Policy {
         }
     }
 
-    /// Builds the picker for a snapshot. `seed` is this client's own: clients with different seeds
-    /// walk in different orders. Hash policies ignore it, since they must agree. `None` when the
-    /// registry leaves nobody to call.
+    /// Says whether it wants to know how long calls take, so that guards look at the clock.
+    #[inline]
     #[must_use]
-    pub fn build(&self, snapshot: &Snapshot, seed: u64) -> Option<Box<dyn Picker>> {
+    pub fn is_timed(&self) -> bool {
+        matches!(self, Self::Custom { .. })
+    }
+
+    /// Builds the picker for a group. `seed` is this client's own: clients with different seeds
+    /// walk in different orders. Hash policies ignore it, since they must agree. `None` when there is
+    /// nobody to call.
+    #[must_use]
+    pub fn build(&self, group: &Group, seed: u64) -> Option<Box<dyn Picker>> {
         fn boxed(picker: impl Picker + 'static) -> Box<dyn Picker> {
             Box::new(picker)
         }
-        if snapshot.eligible_len() == 0 {
+        if group.is_empty() {
             return None;
         }
         match self {
-            Self::RoundRobin => Schedule::equal(snapshot, seed).map(boxed),
-            Self::SmoothWeighted => Schedule::weighted(snapshot, seed).map(boxed),
+            Self::RoundRobin => Schedule::equal(group, seed).map(boxed),
+            Self::SmoothWeighted => Schedule::weighted(group, seed).map(boxed),
             Self::Random => Some(boxed(Draw::Uniform)),
-            Self::WeightedRandom => Some(boxed(Draw::weighted(snapshot))),
-            Self::LeastRequest { scan_max } => Some(boxed(LeastRequest::new(snapshot, *scan_max))),
-            Self::RingHash { points } => RingHash::new(snapshot, *points).map(boxed),
-            Self::Custom { build, .. } => Some(build(snapshot)),
+            Self::WeightedRandom => Some(boxed(Draw::weighted(group))),
+            Self::LeastRequest { scan_max } => Some(boxed(LeastRequest::new(group, *scan_max))),
+            Self::RingHash { points } => RingHash::new(group, *points).map(boxed),
+            Self::Custom { build, .. } => Some(build(group)),
         }
     }
 }

@@ -3,9 +3,9 @@
 //! Uniform needs no table of its own. The weighted choice is Vose's alias method (1991): one draw,
 //! one load, whatever the weights. Also the source of candidates for least request.
 
+use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
-use crate::catalog::Snapshot;
 
 /// Draws taken in search of an allowed endpoint before all are walked.
 const DRAWS_MAX: u32 = 8;
@@ -29,21 +29,20 @@ pub(super) struct Cell {
 
 impl Draw {
     /// Prepares to draw by weight; equal weights need no table.
-    pub(super) fn weighted(snapshot: &Snapshot) -> Self {
-        let (positions, weights): (Vec<u32>, Vec<u32>) =
-            snapshot.eligible().map(|(position, member)| (position, member.endpoint().weight_effective())).unzip();
-        if weights.windows(2).all(|pair| pair[0] == pair[1]) {
+    pub(super) fn weighted(group: &Group) -> Self {
+        if group.is_equal() {
             return Self::Uniform;
         }
+        let (positions, weights): (Vec<u32>, Vec<u32>) = group.weighted().unzip();
         Self::Alias(alias(&positions, &weights))
     }
 
-    /// Draws one position, which may have to be left out; the snapshot has somebody eligible.
+    /// Draws one position, which may have to be left out; the group has somebody.
     #[inline]
-    pub(super) fn draw(&self, snapshot: &Snapshot, random: u64) -> usize {
+    pub(super) fn draw(&self, group: &Group, random: u64) -> usize {
         let (column, coin) = ((random >> 32) as u32, random as u32);
         match self {
-            Self::Uniform => snapshot.eligible_at(hash::below(column, snapshot.eligible_len())),
+            Self::Uniform => group.at(hash::below(column, group.len())),
             Self::Alias(cells) => {
                 let cell = cells[hash::below(column, cells.len() as u32) as usize];
                 // Without a branch the processor cannot guess wrong.
@@ -56,20 +55,20 @@ impl Draw {
 
 impl Picker for Draw {
     #[inline]
-    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        if snapshot.eligible_len() == 0 {
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        if group.is_empty() {
             return None;
         }
         let mut random = worker.random();
         for _ in 0..DRAWS_MAX {
-            let position = self.draw(snapshot, random);
-            if worker.allows(snapshot, ask, position) {
+            let position = self.draw(group, random);
+            if worker.allows(group, ask, position) {
                 return Some(position);
             }
             random = hash::mix(random);
         }
-        let start = hash::below(random as u32, snapshot.eligible_len());
-        worker.first_allowed(snapshot, ask, start)
+        let start = hash::below(random as u32, group.len());
+        worker.first_allowed(group, ask, start)
     }
 }
 

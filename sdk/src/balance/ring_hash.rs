@@ -4,14 +4,14 @@
 //! 32 bits. Point j of `host:port` is CRC-32 over the bytes of `host`, one zero byte, the digits of
 //! `port`, and the four bytes of point j−1, lowest first (zero before the first). A key belongs to
 //! the first point at or above the low 32 bits of its hash, and past the last point to the first.
-//! Of two points with one hash the endpoint earlier in the snapshot (by id, then node) keeps it.
+//! Of two points with one hash the endpoint that is earlier by id, then node, keeps it.
 //!
 //! Look-up. An index over the leading bits of the ring names the first point of each bucket; a short
 //! scan does the rest: two cache lines where a binary search over 16 million points takes two dozen.
 
+use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
-use crate::catalog::Snapshot;
 
 /// Points on a ring at most: 512 MiB of them. Beyond, every endpoint's points shrink alike.
 const POINTS_MAX: u64 = 1 << 26;
@@ -33,30 +33,32 @@ pub(super) struct RingHash {
 }
 
 impl RingHash {
-    /// Builds the ring with `points` per unit of weight; `None` when nobody is eligible.
-    pub(super) fn new(snapshot: &Snapshot, points: u32) -> Option<Self> {
-        let wanted: u64 = snapshot
-            .eligible()
-            .map(|(_, m)| u64::from(m.endpoint().weight_effective()) * u64::from(points.max(1)))
-            .sum();
+    /// Builds the ring with `points` per unit of weight; `None` when nobody is there.
+    pub(super) fn new(group: &Group, points: u32) -> Option<Self> {
+        let full = |weight: u32| u64::from(weight) * u64::from(points.max(1));
+        let wanted: u64 = group.weighted().map(|(_, weight)| full(weight)).sum();
         let mut ring = Vec::with_capacity(wanted.min(POINTS_MAX) as usize);
-        for (position, member) in snapshot.eligible() {
-            let endpoint = member.endpoint();
-            let full = u64::from(endpoint.weight_effective()) * u64::from(points.max(1));
+        let mut positions = Vec::with_capacity(group.len() as usize);
+        for (rank, (position, weight, member)) in (0u64..).zip(group.ordered()) {
             let share = if wanted <= POINTS_MAX {
-                full
+                full(weight)
             } else {
-                (u128::from(full) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u64
+                (u128::from(full(weight)) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u64
             };
-            let base = base(endpoint.host(), endpoint.port());
+            let base = base(member.endpoint().host(), member.endpoint().port());
             let mut hash = 0;
             for _ in 0..share {
                 hash = !hash::update_word(base, hash);
-                ring.push(u64::from(hash) << 32 | u64::from(position));
+                ring.push(u64::from(hash) << 32 | rank);
             }
+            positions.push(position);
         }
         ring.sort_unstable();
         ring.dedup_by_key(|point| *point >> 32);
+        // Ranks decided who keeps a point; from here on positions are what is wanted.
+        for point in &mut ring {
+            *point = *point >> 32 << 32 | u64::from(positions[*point as u32 as usize]);
+        }
         Self::index(ring)
     }
 
@@ -99,7 +101,7 @@ impl RingHash {
 
 impl Picker for RingHash {
     #[inline]
-    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         // A call without a key has no home; any will do.
         let hash = ask.hashed().unwrap_or_else(|| worker.random());
         let place = self.place(hash as u32);
@@ -112,10 +114,10 @@ impl Picker for RingHash {
         let found = onward
             .take(WALK_MAX)
             .map(|point| *point as u32 as usize)
-            .find(|position| worker.allows(snapshot, ask, *position));
+            .find(|position| worker.allows(group, ask, *position));
         found.or_else(|| {
-            let start = hash::below(hash as u32, snapshot.eligible_len());
-            worker.first_allowed(snapshot, ask, start)
+            let start = hash::below(hash as u32, group.len());
+            worker.first_allowed(group, ask, start)
         })
     }
 }
@@ -131,16 +133,19 @@ fn base(host: &str, port: u16) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::catalog::Snapshot;
     use crate::endpoint::Endpoint;
 
     /// Ids are chosen so that their order is that of the list, as nginx's is that of its file.
-    fn snapshot(authorities: &[&str], weight: u32) -> Snapshot {
+    fn group(authorities: &[&str], weight: u32) -> Group {
         let rows = authorities.iter().enumerate().map(|(n, authority)| {
             let (host, port) = authority.rsplit_once(':').unwrap();
             Endpoint::new(&format!("{n:03}"), host, port.parse().unwrap()).weighted(weight, 1)
         });
-        Snapshot::empty("web").next(rows, 1)
+        Group::whole(Arc::new(Snapshot::empty("web").next(rows, 1)))
     }
 
     fn nine() -> Vec<String> {
@@ -148,7 +153,7 @@ mod tests {
     }
 
     fn ring(authorities: &[&str], weight: u32) -> RingHash {
-        RingHash::new(&snapshot(authorities, weight), 160).unwrap()
+        RingHash::new(&group(authorities, weight), 160).unwrap()
     }
 
     /// CRC-32 over all points in order, each as hash and position, lowest byte first.
@@ -211,8 +216,9 @@ mod tests {
     #[test]
     fn the_order_of_the_answer_does_not_matter() {
         let rows = || (0..50).map(|n| Endpoint::new(&format!("{n}"), &format!("10.0.0.{n}"), 80));
-        let up = RingHash::new(&Snapshot::empty("web").next(rows(), 1), 160).unwrap();
-        let down = RingHash::new(&Snapshot::empty("web").next(rows().rev(), 2), 160).unwrap();
+        let ring = |snapshot| RingHash::new(&Group::whole(Arc::new(snapshot)), 160).unwrap();
+        let up = ring(Snapshot::empty("web").next(rows(), 1));
+        let down = ring(Snapshot::empty("web").next(rows().rev(), 2));
         assert_eq!(up.points, down.points);
     }
 

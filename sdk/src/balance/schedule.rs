@@ -6,10 +6,10 @@
 //! out costs another turn, not the next slot: taking the next slot would give the neighbour of a dead
 //! endpoint twice its load.
 
+use super::group::Group;
 use super::hash;
 use super::modulo::Modulo;
 use super::picker::{Ask, Picker, Worker};
-use crate::catalog::Snapshot;
 
 /// Slots a weighted schedule may always have, and at the same time the inverse of its precision.
 const SLOTS_MIN: u64 = 4096;
@@ -29,13 +29,13 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Lays out plain round robin; `None` when nobody is eligible.
-    pub(super) fn equal(snapshot: &Snapshot, seed: u64) -> Option<Self> {
-        Self::walk(shuffled(snapshot, seed).map(|(position, _)| position).collect())
+    pub(super) fn equal(group: &Group, seed: u64) -> Option<Self> {
+        Self::walk(shuffled(group, seed).map(|(position, _)| position).collect())
     }
 
     /// Lays out smooth weighted round robin; `None` when nobody is eligible.
-    pub(super) fn weighted(snapshot: &Snapshot, seed: u64) -> Option<Self> {
-        let (positions, weights): (Vec<u32>, Vec<u32>) = shuffled(snapshot, seed).unzip();
+    pub(super) fn weighted(group: &Group, seed: u64) -> Option<Self> {
+        let (positions, weights): (Vec<u32>, Vec<u32>) = shuffled(group, seed).unzip();
         let order = interleave(&shares(&weights), seed as u32);
         Self::walk(order.into_iter().map(|rank| positions[rank as usize]).collect())
     }
@@ -48,28 +48,28 @@ impl Schedule {
 
 impl Picker for Schedule {
     #[inline]
-    fn pick(&self, snapshot: &Snapshot, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut slot = 0;
         for _ in 0..TURNS_MAX {
             slot = self.modulo.of(worker.turn() as u32);
             let position = *self.slots.get(slot as usize)? as usize;
-            if worker.allows(snapshot, ask, position) {
+            if worker.allows(group, ask, position) {
                 return Some(position);
             }
         }
-        let start = self.modulo.of(slot) % snapshot.eligible_len().max(1);
-        worker.first_allowed(snapshot, ask, start)
+        let start = self.modulo.of(slot) % group.len().max(1);
+        worker.first_allowed(group, ask, start)
     }
 }
 
 /// Returns position and weight of the eligible, in this client's own order. An endpoint's place hangs
 /// on its key alone, so that an update moves nobody who stayed.
-fn shuffled(snapshot: &Snapshot, seed: u64) -> impl Iterator<Item = (u32, u32)> + use<> {
-    let mut order: Vec<(u64, u32, u32)> = snapshot
-        .eligible()
-        .map(|(position, member)| {
-            let place = hash::mix(seed ^ member.stats().key().number().wrapping_mul(hash::GOLDEN));
-            (place, position, member.endpoint().weight_effective())
+fn shuffled(group: &Group, seed: u64) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let mut order: Vec<(u64, u32, u32)> = group
+        .weighted()
+        .map(|(position, weight)| {
+            let key = group.stats(position as usize).map_or(0, |stats| stats.key().number());
+            (hash::mix(seed ^ key.wrapping_mul(hash::GOLDEN)), position, weight)
         })
         .collect();
     order.sort_unstable();

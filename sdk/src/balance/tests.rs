@@ -80,13 +80,14 @@ proptest! {
                 balancer.publish(Arc::new(balancer.snapshot().next(rows, 1)));
             }
             let snapshot = balancer.snapshot();
-            if !snapshot.members().is_empty() {
+            let members: Vec<_> = snapshot.members().iter().collect();
+            if !members.is_empty() {
                 for index in &failed {
-                    index.get(snapshot.members()).stats().record(Outcome::ConnectFailed);
+                    index.get(&members).stats().record(Outcome::ConnectFailed);
                 }
             }
-            let tried: Vec<_> = if snapshot.members().is_empty() { vec![] } else {
-                tried.iter().map(|i| i.get(snapshot.members()).stats().key()).collect()
+            let tried: Vec<_> = if members.is_empty() { vec![] } else {
+                tried.iter().map(|i| i.get(&members).stats().key()).collect()
             };
             let left: Vec<_> = snapshot.eligible().map(|(_, m)| m)
                 .filter(|m| !tried.contains(&m.stats().key())).collect();
@@ -241,7 +242,7 @@ fn one_failed_connection_sets_aside_and_a_trial_brings_back() {
     for policy in policies() {
         let (clock, snapshot) = snapshot(rows(3));
         let balancer = Balancer::new(policy, Arc::clone(&snapshot));
-        let bad = &snapshot.members()[1];
+        let bad = snapshot.members().get(1).unwrap();
         bad.stats().record(Outcome::ConnectFailed);
         let calls = |picks| counts(&balancer, picks).get(row(1).id()).copied().unwrap_or(0);
         assert_eq!(calls(300), 0, "{:?}", balancer.policy());
@@ -277,7 +278,7 @@ fn the_guard_lets_go_in_a_panic_and_says_nothing_of_the_endpoint() {
         std::panic::resume_unwind(Box::new("the caller fell"));
     }));
     assert!(outcome.is_err());
-    let stats = snapshot.members()[0].stats();
+    let stats = snapshot.members().first().unwrap().stats();
     assert_eq!((stats.in_flight(), stats.calls(), stats.abandoned()), (0, 1, 1));
     assert_eq!(stats.failures(), 0);
 }
@@ -322,8 +323,8 @@ fn a_local_handle_picks_alike_and_sees_the_newest() {
 fn a_user_brings_a_picker() {
     struct Last;
     impl Picker for Last {
-        fn pick(&self, snapshot: &Snapshot, _: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
-            snapshot.members().len().checked_sub(1)
+        fn pick(&self, group: &Group, _: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
+            group.len().checked_sub(1).map(|last| group.at(last))
         }
     }
     let (_clock, snapshot) = snapshot(rows(3));
@@ -335,7 +336,7 @@ fn a_user_brings_a_picker() {
 fn a_position_out_of_range_is_no_endpoint() {
     struct Beyond;
     impl Picker for Beyond {
-        fn pick(&self, _: &Snapshot, _: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
+        fn pick(&self, _: &Group, _: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
             Some(usize::MAX)
         }
     }
@@ -347,13 +348,14 @@ fn a_position_out_of_range_is_no_endpoint() {
 #[test]
 fn picks_replay_from_a_counter() {
     let (_clock, snapshot) = snapshot(rows(50));
+    let group = Group::whole(snapshot);
     let walk = |start: u64| -> Vec<usize> {
-        let picker = Policy::LeastRequest { scan_max: 0 }.build(&snapshot, 1).unwrap();
+        let picker = Policy::LeastRequest { scan_max: 0 }.build(&group, 1).unwrap();
         let turns = AtomicU64::new(start);
         (0..100)
             .map(|_| {
-                let mut worker = Worker::new(&turns, &snapshot, &Ask::any());
-                picker.pick(&snapshot, &Ask::any(), &mut worker).unwrap()
+                let mut worker = Worker::new(&turns, &group, &Ask::any());
+                picker.pick(&group, &Ask::any(), &mut worker).unwrap()
             })
             .collect()
     };

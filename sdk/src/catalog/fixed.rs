@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Snapshot;
-use crate::balance::{Balancer, Policy};
+use crate::balance::{Balancer, BalancerSettings};
 use crate::endpoint::Endpoint;
 use crate::watch::{Origin, Shared, Watch, WatchHandle};
 
@@ -53,10 +53,10 @@ impl Catalog {
         Watch::new(self.handle(service))
     }
 
-    /// Returns the balancer of a policy over a service; the same one for the same policy.
+    /// Returns the balancer of a service with a policy or whole settings; the same one for equal settings.
     #[must_use]
-    pub fn balancer(&self, service: &str, policy: Policy) -> Balancer {
-        self.handle(service).shared.balancer(policy)
+    pub fn balancer(&self, service: &str, settings: impl Into<BalancerSettings>) -> Balancer {
+        self.handle(service).shared.balancer(settings.into())
     }
 
     fn handle(&self, service: &str) -> Arc<WatchHandle> {

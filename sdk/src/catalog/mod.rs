@@ -5,11 +5,13 @@
 //! for a registry in tests and where the endpoints are known beforehand.
 
 mod change;
+mod chunk;
 mod fixed;
 mod snapshot;
 mod store;
 
 pub use change::Change;
+pub use chunk::Member;
 pub use fixed::Catalog;
-pub use snapshot::{Member, Snapshot};
+pub use snapshot::{Members, Snapshot};
 pub use store::{LastGood, Store, StoreError};

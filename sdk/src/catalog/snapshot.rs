@@ -1,36 +1,22 @@
 //! The endpoints of one service at one index: a value that never changes once built.
 //!
-//! Endpoints lie in arrays addressed by a small number, sorted by instance id and node so that all
-//! clients agree on the order. Statistics lie beside them and survive into the next snapshot.
-//! Decides who is eligible by what the registry says (health and weight); what this process has
-//! seen (ejection) is asked at the pick. Built by `catalog` off the request path; read by `balance`.
+//! An endpoint has a position, a small number that stays its own while it is known; arrays addressed by it hold
+//! what policies read. They are cut into chunks that successors share, so that one changed row costs one chunk
+//! and a few copied arrays of numbers, however many endpoints there are. Statistics lie beside the endpoints and
+//! survive into the next snapshot. Decides who is eligible by what the registry says (health and weight); what
+//! this process has seen (ejection) is asked at the pick. Built off the request path; read by `balance`.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::chunk::{Chunks, Member};
 use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats};
 
-/// Joins an endpoint with its statistics: what a pick hands out.
-#[derive(Debug)]
-pub struct Member {
-    endpoint: Arc<Endpoint>,
-    stats: Arc<EndpointStats>,
-}
-
-impl Member {
-    /// Returns the endpoint.
-    #[must_use]
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
-    /// Returns its statistics.
-    #[inline]
-    #[must_use]
-    pub fn stats(&self) -> &Arc<EndpointStats> {
-        &self.stats
-    }
-}
+/// Vacant positions that are always borne; beyond, a set that has shrunk to half is numbered anew.
+const VACANT_MIN: usize = 64;
+/// Stands for "no slot".
+const NO_SLOT: u32 = u32::MAX;
 
 /// Holds the endpoints of one service at one index.
 #[derive(Debug)]
@@ -38,10 +24,16 @@ pub struct Snapshot {
     service: Arc<str>,
     index: u64,
     generation: u64,
-    members: Box<[Arc<Member>]>,
-    // The same statistics as in `members`, one hop nearer: policies on load read two of these a pick.
-    stats: Box<[Arc<EndpointStats>]>,
-    // Empty when everybody is eligible, so that the usual case costs no load at all.
+    chunks: Chunks,
+    /// The positions, in the order of identities.
+    order: Arc<[u32]>,
+    /// Positions below `weights.len()` that nobody has, in order.
+    vacant: Arc<[u32]>,
+    /// By position: the weight that counts; 0 for whoever is not eligible, and for nobody.
+    weights: Box<[u32]>,
+    /// By position; empty when the registry gives no slots.
+    slots: Box<[u32]>,
+    /// Positions of the eligible, in order. Empty when that is every position, so that the usual case costs no load.
     eligible: Box<[u32]>,
     eligible_len: u32,
     aside: Arc<Aside>,
@@ -57,7 +49,19 @@ impl Snapshot {
     /// Builds the snapshot before any news with settings that all its successors keep.
     #[must_use]
     pub fn empty_with(service: &str, ejection: Ejection, clock: Clock) -> Self {
-        Self::build(service.into(), 0, 0, Vec::new(), Arc::new(Aside::new(ejection, clock)))
+        Self {
+            service: service.into(),
+            index: 0,
+            generation: 0,
+            chunks: Chunks::default(),
+            order: Arc::default(),
+            vacant: Arc::default(),
+            weights: Box::default(),
+            slots: Box::default(),
+            eligible: Box::default(),
+            eligible_len: 0,
+            aside: Arc::new(Aside::new(ejection, clock)),
+        }
     }
 
     /// Builds the successor from all rows of an answer. An endpoint of the same id, node and address
@@ -68,48 +72,145 @@ impl Snapshot {
         let mut rows: Vec<Endpoint> = rows.into_iter().collect();
         // Stable, so "later" still means later in the answer.
         rows.sort_by(|a, b| a.identity().cmp(&b.identity()));
-        let mut members: Vec<Arc<Member>> = Vec::with_capacity(rows.len());
-        let mut old = self.members.iter().peekable();
+        let mut put = Vec::new();
+        let mut gone = Vec::new();
+        let mut old = self.order.iter().copied().peekable();
         let mut rows = rows.into_iter().peekable();
         while let Some(row) = rows.next() {
             if rows.peek().is_some_and(|later| later.identity() == row.identity()) {
                 continue;
             }
-            while old.next_if(|m| m.endpoint.identity().cmp(&row.identity()) == Ordering::Less).is_some() {}
-            let before = old.next_if(|m| m.endpoint.identity() == row.identity());
-            members.push(self.succeed(before, row));
+            while let Some(before) = old.next_if(|at| self.compare(*at, row.identity()).is_lt()) {
+                gone.push(before);
+            }
+            let before = old.next_if(|at| self.compare(*at, row.identity()).is_eq());
+            let same = before.and_then(|at| self.member(at as usize)).is_some_and(|member| **member.endpoint() == row);
+            if !same {
+                put.push((before, row));
+            }
         }
-        Self::build(Arc::clone(&self.service), index, self.generation + 1, members, Arc::clone(&self.aside))
+        gone.extend(old);
+        self.succeed(put, &gone, index)
+    }
+
+    /// Builds the successor from what changed: rows that came or differ, and identities (id and node) that left.
+    /// Costs little beside [`Self::next`]: a chunk per changed row, and copies of arrays of numbers.
+    #[must_use]
+    pub fn changed(&self, put: impl IntoIterator<Item = Endpoint>, gone: &[(&str, &str)], index: u64) -> Self {
+        let mut put: Vec<Endpoint> = put.into_iter().collect();
+        put.sort_by(|a, b| a.identity().cmp(&b.identity()));
+        put.reverse();
+        // Of two with one identity the later one, which now stands before the earlier.
+        put.dedup_by(|earlier, later| earlier.identity() == later.identity());
+        put.reverse();
+        let mut gone: Vec<u32> = gone.iter().filter_map(|identity| self.position(*identity)).collect();
+        gone.sort_unstable();
+        gone.dedup();
+        let put: Vec<_> = put.into_iter().map(|row| (self.position(row.identity()), row)).collect();
+        // Whoever is named on both sides stays.
+        gone.retain(|at| put.iter().all(|(before, _)| *before != Some(*at)));
+        self.succeed(put, &gone, index)
+    }
+
+    /// `put` is in the order of identities, with the position of whom each row replaces; nobody is named twice.
+    fn succeed(&self, put: Vec<(Option<u32>, Endpoint)>, gone: &[u32], index: u64) -> Self {
+        let mut chunks = self.chunks.clone();
+        let mut columns = Columns { weights: self.weights.to_vec(), slots: self.slots.to_vec() };
+        let mut vacant = self.vacant.to_vec();
+        let mut come = Vec::new();
+        for at in gone {
+            chunks.set(*at as usize, None);
+            columns.clear(*at as usize);
+        }
+        for (before, row) in put {
+            let at = before.or_else(|| vacant.pop()).unwrap_or(columns.weights.len() as u32);
+            assert!(at < NO_SLOT, "endpoints are numbered by 32 bits");
+            columns.set(at as usize, &row);
+            let member = self.heir(before, row);
+            if before.is_none() {
+                come.push((at, Arc::clone(&member)));
+            }
+            chunks.set(at as usize, Some(member));
+        }
+        // Positions of those who left are given again only by the next snapshot: a position names one endpoint here.
+        vacant.extend(gone);
+        vacant.sort_unstable_by(|a, b| b.cmp(a));
+        let order = self.reorder(&come, gone);
+        if vacant.len() > VACANT_MIN && vacant.len() * 2 > columns.weights.len() {
+            // Most positions are nobody's: number everybody anew.
+            let sparse = std::mem::take(&mut chunks);
+            columns = Columns::default();
+            for (at, member) in order.iter().filter_map(|at| sparse.get(*at as usize)).enumerate() {
+                chunks.set(at, Some(Arc::clone(member)));
+                columns.set(at, member.endpoint());
+            }
+            let order = (0..columns.weights.len() as u32).collect();
+            return self.successor(index, chunks, columns, order, Vec::new());
+        }
+        self.successor(index, chunks, columns, order, vacant)
+    }
+
+    fn successor(&self, index: u64, chunks: Chunks, columns: Columns, order: Arc<[u32]>, vacant: Vec<u32>) -> Self {
+        let Columns { weights, slots } = columns;
+        let eligible_len = weights.iter().filter(|weight| **weight > 0).count();
+        let eligible = if eligible_len == weights.len() {
+            Box::default()
+        } else {
+            (0u32..).zip(&weights).filter(|(_, weight)| **weight > 0).map(|(at, _)| at).collect()
+        };
+        Self {
+            service: Arc::clone(&self.service),
+            index,
+            generation: self.generation + 1,
+            chunks,
+            order,
+            vacant: vacant.into(),
+            weights: weights.into(),
+            slots: slots.into(),
+            eligible,
+            eligible_len: eligible_len as u32,
+            aside: Arc::clone(&self.aside),
+        }
     }
 
     /// Returns what `row` becomes, given who held its identity before.
-    fn succeed(&self, before: Option<&Arc<Member>>, row: Endpoint) -> Arc<Member> {
-        let stats = match before {
-            Some(before) if *before.endpoint == row => return Arc::clone(before),
-            Some(before) if before.endpoint.authority() == row.authority() => Arc::clone(&before.stats),
+    fn heir(&self, before: Option<u32>, row: Endpoint) -> Arc<Member> {
+        let stats = match before.and_then(|at| self.member(at as usize)) {
+            Some(before) if before.endpoint().authority() == row.authority() => Arc::clone(before.stats()),
             _ => Arc::new(EndpointStats::new(&self.aside)),
         };
-        Arc::new(Member { endpoint: Arc::new(row), stats })
+        Member::new(row, stats)
     }
 
-    fn build(service: Arc<str>, index: u64, generation: u64, members: Vec<Arc<Member>>, aside: Arc<Aside>) -> Self {
-        assert!(u32::try_from(members.len()).is_ok(), "endpoints are numbered by 32 bits");
-        let eligible: Vec<u32> = (0u32..)
-            .zip(&members)
-            .filter(|(_, member)| member.endpoint.weight_effective() > 0)
-            .map(|(position, _)| position)
-            .collect();
-        let everybody = eligible.len() == members.len();
-        Self {
-            service,
-            index,
-            generation,
-            stats: members.iter().map(|m| Arc::clone(&m.stats)).collect(),
-            members: members.into(),
-            eligible_len: eligible.len() as u32,
-            eligible: if everybody { Box::default() } else { eligible.into() },
-            aside,
+    /// Returns the order of identities without those who are gone and with those who come, who are sorted.
+    fn reorder(&self, come: &[(u32, Arc<Member>)], gone: &[u32]) -> Arc<[u32]> {
+        if come.is_empty() && gone.is_empty() {
+            return Arc::clone(&self.order);
         }
+        let mut order = Vec::with_capacity(self.order.len() + come.len());
+        let mut rest = &*self.order;
+        for (at, member) in come {
+            let cut = rest.partition_point(|old| self.compare(*old, member.endpoint().identity()).is_lt());
+            order.extend_from_slice(&rest[..cut]);
+            order.push(*at);
+            rest = &rest[cut..];
+        }
+        order.extend_from_slice(rest);
+        if !gone.is_empty() {
+            let gone: HashSet<u32> = gone.iter().copied().collect();
+            order.retain(|at| !gone.contains(at));
+        }
+        order.into()
+    }
+
+    fn compare(&self, position: u32, identity: (&str, &str)) -> Ordering {
+        let own = self.member(position as usize).map_or(("", ""), |member| member.endpoint().identity());
+        own.cmp(&identity)
+    }
+
+    fn position(&self, identity: (&str, &str)) -> Option<u32> {
+        let rank = self.order.binary_search_by(|at| self.compare(*at, identity)).ok()?;
+        self.order.get(rank).copied()
     }
 
     /// Names the service.
@@ -132,22 +233,48 @@ impl Snapshot {
 
     /// Returns every endpoint, sorted by id and node, the critical and drained ones included.
     #[must_use]
-    pub fn members(&self) -> &[Arc<Member>] {
-        &self.members
+    pub fn members(&self) -> Members<'_> {
+        Members { snapshot: self }
+    }
+
+    /// Returns the endpoint at a position, if anybody has it.
+    #[inline]
+    #[must_use]
+    pub fn member(&self, position: usize) -> Option<&Arc<Member>> {
+        self.chunks.get(position)
     }
 
     /// Finds an endpoint by its identity.
     #[must_use]
     pub fn find(&self, id: &str, node: &str) -> Option<&Arc<Member>> {
-        let found = self.members.binary_search_by(|member| member.endpoint.identity().cmp(&(id, node)));
-        found.ok().and_then(|position| self.members.get(position))
+        self.position((id, node)).and_then(|position| self.member(position as usize))
     }
 
     /// Returns the statistics of the endpoint at `position`, if there is one.
     #[inline]
     #[must_use]
     pub fn stats(&self, position: usize) -> Option<&EndpointStats> {
-        self.stats.get(position).map(|stats| &**stats)
+        self.chunks.stats(position)
+    }
+
+    /// Returns the weight that counts at each position: 0 for whoever is critical or drained, and where nobody is.
+    #[inline]
+    #[must_use]
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// Returns the slot that the registry gave the endpoint at `position`, if it gave one.
+    #[inline]
+    #[must_use]
+    pub fn slot(&self, position: usize) -> Option<u32> {
+        self.slots.get(position).copied().filter(|slot| *slot != NO_SLOT)
+    }
+
+    /// Returns the positions in the order of identities, on which all clients agree.
+    #[must_use]
+    pub fn order(&self) -> &[u32] {
+        &self.order
     }
 
     /// Returns how many endpoints may be called by what the registry says.
@@ -167,11 +294,11 @@ impl Snapshot {
         }
     }
 
-    /// Returns the positions and weights of the eligible endpoints, in order.
+    /// Returns the eligible endpoints with their positions, in the order of positions.
     pub fn eligible(&self) -> impl Iterator<Item = (u32, &Arc<Member>)> {
-        (0..self.eligible_len).map(|nth| {
+        (0..self.eligible_len).filter_map(|nth| {
             let position = self.eligible_at(nth);
-            (position as u32, &self.members[position])
+            self.member(position).map(|member| (position as u32, member))
         })
     }
 
@@ -182,7 +309,7 @@ impl Snapshot {
             return 0;
         }
         let now = self.aside.clock().coarse();
-        self.eligible().filter(|(_, member)| member.stats.is_aside(now)).count()
+        self.eligible().filter(|(_, member)| member.stats().is_aside(now)).count()
     }
 
     /// Returns what the endpoints of this service share across snapshots.
@@ -193,8 +320,92 @@ impl Snapshot {
     }
 }
 
+/// The arrays of numbers of a snapshot that is being built.
+#[derive(Default)]
+struct Columns {
+    weights: Vec<u32>,
+    slots: Vec<u32>,
+}
+
+impl Columns {
+    /// Sets a position, which is at most one beyond the end.
+    fn set(&mut self, at: usize, row: &Endpoint) {
+        if at == self.weights.len() {
+            self.weights.push(0);
+            if !self.slots.is_empty() {
+                self.slots.push(NO_SLOT);
+            }
+        }
+        self.weights[at] = row.weight_effective();
+        if row.slot().is_some() && self.slots.is_empty() {
+            self.slots = vec![NO_SLOT; self.weights.len()];
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = row.slot().unwrap_or(NO_SLOT);
+        }
+    }
+
+    fn clear(&mut self, at: usize) {
+        self.weights[at] = 0;
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = NO_SLOT;
+        }
+    }
+}
+
+/// Views the endpoints of a snapshot in the order of identities.
+#[derive(Clone, Copy)]
+pub struct Members<'a> {
+    snapshot: &'a Snapshot,
+}
+
+impl<'a> Members<'a> {
+    /// Counts them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.snapshot.order.len()
+    }
+
+    /// Says whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.snapshot.order.is_empty()
+    }
+
+    /// Returns the first.
+    #[must_use]
+    pub fn first(&self) -> Option<&'a Arc<Member>> {
+        self.get(0)
+    }
+
+    /// Returns the one at a rank in that order.
+    #[must_use]
+    pub fn get(&self, rank: usize) -> Option<&'a Arc<Member>> {
+        self.snapshot.order.get(rank).and_then(|at| self.snapshot.member(*at as usize))
+    }
+
+    /// Goes through them in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a Arc<Member>> + use<'a> {
+        let snapshot = self.snapshot;
+        snapshot.order.iter().filter_map(|at| snapshot.member(*at as usize))
+    }
+}
+
+impl<'a> IntoIterator for Members<'a> {
+    type Item = &'a Arc<Member>;
+    type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::endpoint::Health;
 
@@ -245,5 +456,59 @@ mod tests {
         assert_eq!(snapshot.members().len(), 5);
         let eligible: Vec<u32> = snapshot.eligible().map(|(position, _)| position).collect();
         assert_eq!(eligible, [0, 2, 4]);
+    }
+
+    #[test]
+    fn a_position_stays_with_its_endpoint() {
+        let first = Snapshot::empty("web").next([row("b"), row("d"), row("f")], 1);
+        let at = |snapshot: &Snapshot, id: &str| snapshot.position((id, "")).unwrap();
+        let second = first.next([row("a"), row("d"), row("f"), row("g")], 2);
+        assert_eq!((at(&first, "d"), at(&first, "f")), (at(&second, "d"), at(&second, "f")));
+        let ids: Vec<&str> = second.members().iter().map(|member| member.endpoint().id()).collect();
+        assert_eq!(ids, ["a", "d", "f", "g"]);
+    }
+
+    #[test]
+    fn a_slot_is_what_the_registry_says() {
+        let snapshot = Snapshot::empty("web").next([row("a"), row("b").in_slot(7)], 1);
+        assert_eq!((snapshot.slot(0), snapshot.slot(1), snapshot.slot(9)), (None, Some(7), None));
+    }
+
+    proptest! {
+        /// Whatever comes and goes, by whole answers or by changes: the successor is what a snapshot built of
+        /// the same rows is, and whoever stayed kept statistics and position, unless all were numbered anew.
+        #[test]
+        fn changes_add_up(steps in proptest::collection::vec((any::<bool>(), proptest::collection::btree_map(0u16..300, 0u32..3, 0..250)), 1..8)) {
+            let mut rows: BTreeMap<u16, u32> = BTreeMap::new();
+            let mut snapshot = Snapshot::empty("web");
+            let endpoint = |(id, weight): (&u16, &u32)| row(&format!("{id:05}")).weighted(*weight, 1).in_slot(u32::from(*id) * 2);
+            for (index, (whole, new)) in (1..).zip(steps) {
+                let before = snapshot;
+                let ids: Vec<String> = rows.keys().filter(|id| !new.contains_key(id)).map(|id| format!("{id:05}")).collect();
+                snapshot = if whole {
+                    before.next(new.iter().map(endpoint), index)
+                } else {
+                    let gone: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "")).collect();
+                    let differs = new.iter().filter(|(id, weight)| rows.get(id) != Some(weight));
+                    before.changed(differs.map(endpoint), &gone, index)
+                };
+                rows = new;
+                let shown: Vec<(String, u32)> = snapshot.members().iter().map(|m| (m.endpoint().id().to_owned(), m.endpoint().weight_effective())).collect();
+                let wanted: Vec<(String, u32)> = rows.iter().map(|(id, weight)| (format!("{id:05}"), *weight)).collect();
+                prop_assert_eq!(shown, wanted);
+                let eligible: Vec<u32> = snapshot.eligible().map(|(at, _)| at).collect();
+                prop_assert_eq!(eligible.len(), rows.values().filter(|weight| **weight > 0).count());
+                prop_assert!(eligible.windows(2).all(|pair| pair[0] < pair[1]));
+                for at in snapshot.order() {
+                    let member = snapshot.member(*at as usize).unwrap();
+                    prop_assert_eq!(snapshot.weights()[*at as usize], member.endpoint().weight_effective());
+                    prop_assert_eq!(snapshot.slot(*at as usize), member.endpoint().slot());
+                    prop_assert!(std::ptr::eq(snapshot.stats(*at as usize).unwrap(), &**member.stats()));
+                    if let Some(old) = before.find(member.endpoint().id(), "") {
+                        prop_assert!(Arc::ptr_eq(old.stats(), member.stats()));
+                    }
+                }
+            }
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use api::Api;
 pub use api::Read;
 pub use kv::{KvPut, KvRemove};
 
-use crate::balance::{Balancer, Policy};
+use crate::balance::{Balancer, BalancerSettings};
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
@@ -130,14 +130,14 @@ impl Client {
         self.handle(service).map(|(_, handle)| Watch::new(handle))
     }
 
-    /// Returns the balancer of a policy over a service; the same one for the same policy. It is fed until the
+    /// Returns the balancer of a service with a policy or whole settings; the same one for equal settings. It is fed until the
     /// client is shut down or told to [`Self::forget`] the service.
     ///
     /// # Errors
     /// As [`Self::watch`].
-    pub fn balancer(&self, service: &str, policy: Policy) -> Result<Balancer, Error> {
+    pub fn balancer(&self, service: &str, settings: impl Into<BalancerSettings>) -> Result<Balancer, Error> {
         let (key, handle) = self.handle(service)?;
-        let balancer = handle.shared.balancer(policy);
+        let balancer = handle.shared.balancer(settings.into());
         self.inner.watches.lock().kept.insert(key, handle);
         Ok(balancer)
     }
@@ -146,13 +146,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::watch`].
-    pub fn http<B>(&self, service: &str, policy: Policy) -> Result<HttpService<B>, Error>
+    pub fn http<B>(&self, service: &str, settings: impl Into<BalancerSettings>) -> Result<HttpService<B>, Error>
     where
         B: http_body::Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<crate::error::Cause>,
     {
-        self.balancer(service, policy).map(HttpService::new)
+        self.balancer(service, settings).map(HttpService::new)
     }
 
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.

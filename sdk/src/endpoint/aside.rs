@@ -4,7 +4,7 @@
 //! endpoints of a service share: a count that lets a pick skip every check while nobody is aside.
 //! What counts as a failure is decided by the caller, who records an [`super::Outcome`].
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::clock::{Clock, millis};
@@ -53,7 +53,7 @@ pub struct Aside {
     rule: Ejection,
     clock: Clock,
     marked: AtomicU32,
-    keys: AtomicU64,
+    keys: AtomicU32,
 }
 
 impl Aside {
@@ -91,7 +91,7 @@ impl Aside {
         self.marked.fetch_sub(1, Relaxed);
     }
 
-    pub(super) fn next_key(&self) -> u64 {
+    pub(super) fn next_key(&self) -> u32 {
         self.keys.fetch_add(1, Relaxed)
     }
 }

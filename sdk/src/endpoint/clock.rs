@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+/// Microseconds in the millisecond at which clocks begin, so that 0 can mean "never".
+const MICROS: u64 = 1000;
 /// How stale the tick may be while anybody needs it.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -23,6 +25,7 @@ static TICKER: OnceLock<Option<Thread>> = OnceLock::new();
 /// Tells the time in milliseconds, coarsely and cheaply; the process's own or one moved by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
+    // In microseconds.
     manual: Option<Arc<AtomicU64>>,
 }
 
@@ -36,13 +39,13 @@ impl Clock {
     /// Returns a clock that stands still until [`Clock::advance`]; clones share it.
     #[must_use]
     pub fn manual() -> Self {
-        Self { manual: Some(Arc::new(AtomicU64::new(1))) }
+        Self { manual: Some(Arc::new(AtomicU64::new(MICROS))) }
     }
 
     /// Moves a manual clock on; does nothing to the clock of the process.
     pub fn advance(&self, by: Duration) {
         if let Some(manual) = &self.manual {
-            manual.fetch_add(millis(by), Relaxed);
+            manual.fetch_add(micros(by), Relaxed);
         }
     }
 
@@ -53,7 +56,7 @@ impl Clock {
     pub fn coarse(&self) -> u64 {
         match &self.manual {
             None => TICKED.load(Relaxed),
-            Some(manual) => manual.load(Relaxed),
+            Some(manual) => manual.load(Relaxed) / MICROS,
         }
     }
 
@@ -62,6 +65,16 @@ impl Clock {
     pub fn exact(&self) -> u64 {
         match &self.manual {
             None => refresh(),
+            Some(manual) => manual.load(Relaxed) / MICROS,
+        }
+    }
+
+    /// Reads the true time in microseconds, on the same scale: for the length of calls. Does not tick.
+    #[inline]
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        match &self.manual {
+            None => micros(STARTED.get_or_init(Instant::now).elapsed()) + MICROS,
             Some(manual) => manual.load(Relaxed),
         }
     }
@@ -83,8 +96,12 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Converts to whole microseconds, saturating.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn refresh() -> u64 {
-    // Starts at 1, so that 0 can mean "never".
     let now = millis(STARTED.get_or_init(Instant::now).elapsed()) + 1;
     TICKED.fetch_max(now, Relaxed).max(now)
 }
@@ -116,6 +133,8 @@ mod tests {
         clock.advance(Duration::from_secs(2));
         assert_eq!(other.coarse(), 2001);
         assert_eq!(other.exact(), 2001);
+        clock.advance(Duration::from_micros(1500));
+        assert_eq!((other.exact(), other.micros()), (2002, 2_002_500));
     }
 
     #[test]

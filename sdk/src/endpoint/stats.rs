@@ -5,27 +5,31 @@
 //! policies and by whoever prints statistics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::Aside;
+use super::{Aside, Clock, Latency};
 
 /// One call more in the upper 40 bits, one in flight more in the lower 24: both in one instruction.
 const ONE_CALL: u64 = (1 << IN_FLIGHT_BITS) | 1;
 const IN_FLIGHT_BITS: u32 = 24;
 const IN_FLIGHT_MASK: u64 = (1 << IN_FLIGHT_BITS) - 1;
 
+const REPORT_TIME_BITS: u32 = 24;
+const REPORT_MASK: u64 = (1 << REPORT_TIME_BITS) - 1;
+const REPORT_LATENCY_UNIT: u32 = 4;
+
 /// The lowest bit of `aside`: the time stored above it is that of a trial, not of a pause.
 const TRIAL: u64 = 1;
 
 /// Identifies an endpoint of one service within this process, across snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointKey(u64);
+pub struct EndpointKey(u32);
 
 impl EndpointKey {
     /// Returns the number behind it: the place in the order in which this process met the endpoints.
     #[must_use]
     pub fn number(self) -> u64 {
-        self.0
+        self.0.into()
     }
 }
 
@@ -40,16 +44,56 @@ pub enum Outcome {
     Failed,
 }
 
-/// Holds the live statistics of one endpoint.
+/// Tells how busy a server said it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Requests in flight on the server, of all its clients; capped at 65,535.
+    pub in_flight: u32,
+    /// How long a request takes there at present, in microseconds; exact to 4, capped at 67 s.
+    pub latency: u32,
+}
+
+/// A report of a server's load, and when it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What was reported.
+    pub load: Load,
+    /// Its age in milliseconds when it was read. Ages beyond 4.6 hours begin anew.
+    pub age: u32,
+}
+
+/// Counts the calls of one stretch of time that ended with an outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Those that succeeded.
+    pub successes: u32,
+    /// Those that failed, connections included.
+    pub failures: u32,
+}
+
+impl Tally {
+    /// Returns all of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        u64::from(self.successes) + u64::from(self.failures)
+    }
+}
+
+/// Holds the live statistics of one endpoint, on one cache line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct EndpointStats {
     calls: AtomicU64,
     aside: AtomicU64,
-    failures: AtomicU64,
-    abandoned: AtomicU64,
-    failures_in_row: AtomicU32,
-    level: AtomicU32,
+    latency: Latency,
+    /// In flight (16 bits), latency in units of 4 µs (24), time of arrival in ms (24); 0: never.
+    report: AtomicU64,
+    successes: AtomicU32,
+    failures: AtomicU32,
+    failures_ever: AtomicU32,
+    abandoned: AtomicU32,
+    failures_in_row: AtomicU16,
+    level: AtomicU16,
     key: EndpointKey,
     shared: Arc<Aside>,
 }
@@ -61,10 +105,14 @@ impl EndpointStats {
         Self {
             calls: AtomicU64::new(0),
             aside: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            abandoned: AtomicU64::new(0),
-            failures_in_row: AtomicU32::new(0),
-            level: AtomicU32::new(0),
+            latency: Latency::default(),
+            report: AtomicU64::new(0),
+            successes: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            failures_ever: AtomicU32::new(0),
+            abandoned: AtomicU32::new(0),
+            failures_in_row: AtomicU16::new(0),
+            level: AtomicU16::new(0),
             key: EndpointKey(shared.next_key()),
             shared: Arc::clone(shared),
         }
@@ -75,6 +123,13 @@ impl EndpointStats {
     #[must_use]
     pub fn key(&self) -> EndpointKey {
         self.key
+    }
+
+    /// Returns the clock of the service.
+    #[inline]
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.shared.clock()
     }
 
     /// Returns the calls begun and not ended.
@@ -90,22 +145,58 @@ impl EndpointStats {
         self.calls.load(Relaxed) >> IN_FLIGHT_BITS
     }
 
-    /// Returns the failures recorded, ever, connections included.
+    /// Returns the failures recorded, ever, connections included; wraps after four thousand million.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.failures.load(Relaxed)
+        self.failures_ever.load(Relaxed).into()
     }
 
     /// Returns the calls that ended without an outcome: cancelled, or their caller panicked.
     #[must_use]
     pub fn abandoned(&self) -> u64 {
-        self.abandoned.load(Relaxed)
+        self.abandoned.load(Relaxed).into()
     }
 
-    /// Returns the failures since the last success.
+    /// Returns the failures since the last success; stops at 65,535.
     #[must_use]
     pub fn failures_in_row(&self) -> u32 {
-        self.failures_in_row.load(Relaxed)
+        self.failures_in_row.load(Relaxed).into()
+    }
+
+    /// Returns the moving averages of how long calls take.
+    #[inline]
+    #[must_use]
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Returns what the server said last of its load; none if it never did.
+    #[inline]
+    #[must_use]
+    pub fn report(&self, now: u64) -> Option<Report> {
+        let word = self.report.load(Relaxed);
+        (word != 0).then(|| Report {
+            load: Load {
+                in_flight: (word >> 48) as u32,
+                latency: ((word >> REPORT_TIME_BITS) as u32 & REPORT_MASK as u32) * REPORT_LATENCY_UNIT,
+            },
+            age: now.wrapping_sub(word) as u32 & REPORT_MASK as u32,
+        })
+    }
+
+    /// Notes what the server said of its load at `now`, in milliseconds of the service's clock.
+    pub fn note_report(&self, load: Load, now: u64) {
+        let in_flight = u64::from(load.in_flight.min(u32::from(u16::MAX)));
+        let latency = u64::from(load.latency / REPORT_LATENCY_UNIT).min(REPORT_MASK);
+        // A word of nothing means never; the report of an idle server at time zero moves on by one.
+        let word = in_flight << 48 | latency << REPORT_TIME_BITS | now & REPORT_MASK;
+        self.report.store(word.max(1), Relaxed);
+    }
+
+    /// Takes what was counted since it was last taken.
+    #[must_use]
+    pub fn take_tally(&self) -> Tally {
+        Tally { successes: self.successes.swap(0, Relaxed), failures: self.failures.swap(0, Relaxed) }
     }
 
     /// Says whether the endpoint is aside, or on a trial that is not over, at `now` of its clock.
@@ -157,21 +248,31 @@ impl EndpointStats {
     /// Records how a call ended; takes effect at once, for every clone and every snapshot.
     pub fn record(&self, outcome: Outcome) {
         match outcome {
-            Outcome::Success => self.clear(),
+            Outcome::Success => {
+                self.successes.fetch_add(1, Relaxed);
+                self.clear();
+            }
             Outcome::ConnectFailed => {
-                self.failures.fetch_add(1, Relaxed);
-                self.failures_in_row.fetch_add(1, Relaxed);
+                self.count_failure();
                 self.set_aside();
             }
             Outcome::Failed => {
-                self.failures.fetch_add(1, Relaxed);
-                let row = self.failures_in_row.fetch_add(1, Relaxed).saturating_add(1);
+                let row = self.count_failure();
                 let on_trial = self.aside.load(Relaxed) & TRIAL != 0;
                 if on_trial || row >= self.shared.rule().failures_max {
                     self.set_aside();
                 }
             }
         }
+    }
+
+    /// Returns the failures in a row, this one included.
+    fn count_failure(&self) -> u32 {
+        self.failures.fetch_add(1, Relaxed);
+        self.failures_ever.fetch_add(1, Relaxed);
+        let more = |row: u16| Some(row.saturating_add(1));
+        let before = self.failures_in_row.fetch_update(Relaxed, Relaxed, more).unwrap_or(u16::MAX);
+        u32::from(before.saturating_add(1))
     }
 
     /// A success forgives everything. Reads before it writes: on a healthy endpoint the line stays shared.
@@ -197,7 +298,7 @@ impl EndpointStats {
             return;
         }
         let level = self.level.load(Relaxed).saturating_add(1);
-        let until = now + self.shared.rule().pause(level, fastrand::u32(..));
+        let until = now + self.shared.rule().pause(level.into(), fastrand::u32(..));
         let next = until << 1;
         if self.aside.compare_exchange(seen, next, Relaxed, Relaxed).is_err() {
             // Another thread settled it a moment ago, on news as fresh as ours.
@@ -277,6 +378,32 @@ mod tests {
         assert!(!shared.any());
         stats.record(Outcome::Failed);
         assert!(stats.is_aside(clock.coarse()));
+    }
+
+    #[test]
+    fn a_report_is_kept_with_its_age() {
+        let (clock, _shared, stats) = fresh();
+        assert_eq!(stats.report(clock.coarse()), None);
+        stats.note_report(Load { in_flight: 0, latency: 0 }, 0);
+        assert!(stats.report(0).is_some(), "idle is something to say");
+        let load = Load { in_flight: 17, latency: 12_344 };
+        let late = (1 << 24) - 1;
+        stats.note_report(load, late);
+        assert_eq!(stats.report(late + 250), Some(Report { load, age: 250 }), "over the end of the counter");
+        stats.note_report(Load { in_flight: u32::MAX, latency: u32::MAX }, 5);
+        let most = Load { in_flight: 65_535, latency: ((1 << 24) - 1) * 4 };
+        assert_eq!(stats.report(5).map(|report| report.load), Some(most));
+    }
+
+    #[test]
+    fn a_tally_is_taken_once() {
+        let (_clock, _shared, stats) = fresh();
+        stats.record(Outcome::Failed);
+        stats.record(Outcome::Success);
+        stats.record(Outcome::Success);
+        assert_eq!(stats.take_tally(), Tally { successes: 2, failures: 1 });
+        assert_eq!(stats.take_tally().total(), 0);
+        assert_eq!(stats.failures(), 1, "what is for ever stays");
     }
 
     #[test]

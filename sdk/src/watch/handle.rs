@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::balance::{Balancer, Policy};
+use crate::balance::{Balancer, BalancerSettings};
 use crate::catalog::Snapshot;
 use crate::error::Error;
 
@@ -91,15 +91,15 @@ impl Shared {
         self.trust.lock().origin
     }
 
-    /// Returns the balancer of this policy, built on the first call.
-    pub(crate) fn balancer(&self, policy: Policy) -> Balancer {
-        // Policies carry their settings in their Debug form; a custom one is known by its name.
-        let key = format!("{policy:?}");
+    /// Returns the balancer of these settings, built on the first call.
+    pub(crate) fn balancer(&self, settings: BalancerSettings) -> Balancer {
+        // Settings are told apart by their Debug form; a custom policy is known by its name.
+        let key = format!("{settings:?}");
         let mut balancers = self.balancers.lock();
         if let Some((_, known)) = balancers.iter().find(|(given, _)| *given == key) {
             return known.clone();
         }
-        let balancer = Balancer::new(policy, Arc::clone(&self.snapshot.borrow()));
+        let balancer = Balancer::new(settings, Arc::clone(&self.snapshot.borrow()));
         balancers.push((key, balancer.clone()));
         balancer
     }
@@ -187,11 +187,11 @@ impl Watch {
         self.handle.shared.trust.lock().error.clone()
     }
 
-    /// Returns the balancer of a policy over this service; the same one for the same policy. It is fed for as
+    /// Returns the balancer of this service with a policy or whole settings; the same one for equal settings. It is fed for as
     /// long as a handle of the watch, or the client that gave it out, lives.
     #[must_use]
-    pub fn balancer(&self, policy: Policy) -> Balancer {
-        self.handle.shared.balancer(policy)
+    pub fn balancer(&self, settings: impl Into<BalancerSettings>) -> Balancer {
+        self.handle.shared.balancer(settings.into())
     }
 }
 

@@ -1,0 +1,73 @@
+//! How long calls to one endpoint take: a moving average that believes bad news at once.
+//!
+//! The rule is Finagle's peak EWMA: a sample above the average replaces it; one below pulls it down by a share that
+//! grows with the time since the last sample, `1 - exp(-dt / tau)`. Average and time lie in one word, so that both
+//! move together without a lock; nothing is computed when it is read. Written when a call ends, by `balance::Picked`.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Holds the average (microseconds, as the bits of an `f32`) above the time of its last sample (ms). 0: no sample yet.
+#[derive(Debug, Default)]
+pub struct Latency(AtomicU64);
+
+impl Latency {
+    /// How long a sample counts: after so many milliseconds 63 % of it is forgotten.
+    pub const TAU: f32 = 10_000.0;
+
+    /// Returns the average in microseconds; 0 before the first sample.
+    #[inline]
+    #[must_use]
+    pub fn average(&self) -> f32 {
+        f32::from_bits((self.0.load(Relaxed) >> 32) as u32)
+    }
+
+    /// Takes a sample of `micros` at `now`, in milliseconds of the service's clock.
+    pub fn observe(&self, micros: f32, now: u64) {
+        let micros = if micros.is_finite() { micros.max(1.0) } else { f32::MAX };
+        let mut seen = self.0.load(Relaxed);
+        loop {
+            let (average, then) = (f32::from_bits((seen >> 32) as u32), seen as u32);
+            // Times are compared as 32 bits that wrap after 49 days.
+            let passed = (now as u32).wrapping_sub(then) as f32;
+            let next = if seen == 0 || micros >= average {
+                micros
+            } else {
+                let kept = (-passed / Self::TAU).exp();
+                average * kept + micros * (1.0 - kept)
+            };
+            let word = u64::from(next.to_bits()) << 32 | u64::from(now as u32);
+            match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_counts_at_once_and_fades_by_time() {
+        let latency = Latency::default();
+        assert_eq!(latency.average(), 0.0);
+        latency.observe(1000.0, 5);
+        latency.observe(50_000.0, 6);
+        assert_eq!(latency.average(), 50_000.0);
+        latency.observe(1000.0, 6);
+        assert_eq!(latency.average(), 50_000.0, "no time has passed");
+        latency.observe(1000.0, 10_006);
+        let expected = 50_000.0 * (-1.0f32).exp() + 1000.0 * (1.0 - (-1.0f32).exp());
+        assert!((latency.average() - expected).abs() < 1.0);
+    }
+
+    #[test]
+    fn what_is_no_number_is_slow_and_zero_is_something() {
+        let latency = Latency::default();
+        latency.observe(0.0, 1);
+        assert_eq!(latency.average(), 1.0);
+        latency.observe(f32::NAN, 1);
+        assert_eq!(latency.average(), f32::MAX);
+    }
+}
