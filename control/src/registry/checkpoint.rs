@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use callboard_proto::kv::KvEntry;
+use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{Check, Index, Instance, Node, NodeName, ServiceName};
 use imbl::OrdSet;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Graves, Registry, ServiceRow, Tables};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Why bytes are not a registry.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,7 @@ struct Rows {
     kv: Vec<Arc<KvEntry>>,
     graves: Vec<(Text, Index)>,
     graves_floor: Index,
+    sessions: Vec<Arc<SessionRow>>,
 }
 
 impl Registry {
@@ -63,6 +65,7 @@ impl Registry {
             kv: self.kv.values().cloned().collect(),
             graves: self.graves.by_key.iter().map(|(key, index)| (key.clone(), *index)).collect(),
             graves_floor: self.graves.floor,
+            sessions: self.sessions.values().cloned().collect(),
         };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
@@ -104,12 +107,17 @@ impl Registry {
             registry.check_owners.insert((node.clone(), check.id.clone()), check.instance.clone());
             registry.checks.insert((node, check.instance.clone(), check.id.clone()), check);
         }
+        let locked = rows.kv.iter().filter(|entry| !entry.session.is_empty());
+        registry.locks = locked.map(|entry| (entry.session.clone(), entry.key.clone())).collect();
         registry.kv = rows.kv.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         registry.graves = Graves {
             by_index: rows.graves.iter().map(|(key, index)| (*index, key.clone())).collect(),
             by_key: rows.graves.into_iter().collect(),
             floor: rows.graves_floor,
         };
+        registry.sessions_on =
+            rows.sessions.iter().map(|session| (session.node.folded(), session.id.clone())).collect();
+        registry.sessions = rows.sessions.into_iter().map(|session| (session.id.clone(), session)).collect();
         registry
     }
 }

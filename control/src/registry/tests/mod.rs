@@ -1,10 +1,14 @@
 //! The registry against random histories: every fact that must hold after any command.
 
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_proto::api::check::NewCheck;
 use callboard_proto::check::CheckOwner;
+use callboard_proto::session::{SessionBehavior, SessionRow};
 use callboard_proto::text::{Meta, Tags, Text};
 use callboard_proto::{Check, CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 use proptest::prelude::*;
@@ -80,6 +84,28 @@ fn key() -> impl Strategy<Value = Text> {
     prop_oneof![Just("a"), Just("a/b"), Just("a/c"), Just("b"), Just("")].prop_map(Text::from)
 }
 
+fn session_id() -> impl Strategy<Value = Text> {
+    (0u8..4).prop_map(|id| format!("s{id}").into())
+}
+
+fn session() -> impl Strategy<Value = SessionRow> {
+    let checks = || proptest::collection::vec((0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap()), 0..2);
+    (session_id(), 0u8..6, checks(), checks(), any::<bool>(), 0u64..2).prop_map(
+        |(id, node, node_checks, service_checks, delete, delay)| SessionRow {
+            id,
+            name: Text::default(),
+            node: node_name(node),
+            lock_delay: Duration::from_secs(delay),
+            behavior: if delete { SessionBehavior::Delete } else { SessionBehavior::Release },
+            ttl: Text::default(),
+            node_checks,
+            service_checks,
+            created: Index::ZERO,
+            modified: Index::ZERO,
+        },
+    )
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let instance_id = (0u8..4).prop_map(|id| InstanceId::parse(&format!("i{id}")).unwrap());
     let check_id = (0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap());
@@ -89,7 +115,9 @@ fn command() -> impl Strategy<Value = Command> {
     let condition = prop_oneof![
         3 => Just(KvCondition::Always),
         2 => (0u64..40).prop_map(|index| KvCondition::Cas(Index(index))),
-        1 => Just(KvCondition::Release("s".into())),
+        3 => (session_id(), prop_oneof![4 => Just(u64::MAX), 1 => 0u64..40])
+            .prop_map(|(session, seen)| KvCondition::Acquire { session, seen: Index(seen) }),
+        1 => session_id().prop_map(KvCondition::Release),
     ];
     prop_oneof![
         6 => registration().prop_map(|registration| Command::Register(Box::new(registration))),
@@ -106,11 +134,13 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         2 => (key(), proptest::option::of((0u64..40).prop_map(Index))).prop_map(|(key, cas)| Command::KvDelete { key, cas }),
         1 => key().prop_map(|prefix| Command::KvDeletePrefix { prefix }),
+        4 => session().prop_map(|session| Command::SessionCreate(Box::new(session))),
+        1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
     ]
 }
 
 fn history() -> impl Strategy<Value = Vec<Command>> {
-    proptest::collection::vec(command(), 1..60)
+    proptest::collection::vec(command(), 1..80)
 }
 
 fn bytes(registry: &Registry) -> Vec<u8> {
@@ -129,6 +159,8 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     views.insert(Topic::Services, (registry.services_index(), format!("{instances:?}")));
     let checks: Vec<_> = registry.checks().collect();
     views.insert(Topic::Checks, (registry.checks_index(), format!("{checks:?}")));
+    let sessions: Vec<_> = registry.sessions().collect();
+    views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
     for service in 0..3 {
         let name = ServiceName::parse(&format!("svc{service}")).unwrap();
         let health: Vec<_> = registry
