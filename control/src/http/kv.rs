@@ -137,7 +137,8 @@ fn cut<'a>(key: &'a str, prefix: usize, separator: &str) -> &'a str {
     }
 }
 
-fn index(name: &str, text: &str) -> Result<Index, Failure> {
+/// An index in a parameter.
+pub(super) fn index(name: &str, text: &str) -> Result<Index, Failure> {
     text.parse().map_err(|_| Failure::BadRequest(format!("Invalid {name}: {:?} is not an unsigned number", clip(text))))
 }
 

@@ -10,6 +10,7 @@ mod answers;
 mod blocking;
 mod catalog;
 mod catalog_write;
+mod config;
 mod dispatch;
 mod health;
 mod kv;

@@ -23,6 +23,7 @@ impl Methods {
 
 const GET: Methods = Methods("OPTIONS,GET");
 const PUT: Methods = Methods("OPTIONS,PUT");
+const CONFIG: Methods = Methods("OPTIONS,GET,DELETE");
 const KV: Methods = Methods("OPTIONS,GET,PUT,DELETE");
 
 /// What a path means.
@@ -60,6 +61,8 @@ pub(super) enum Endpoint {
     HealthChecks,
     HealthState,
     Kv,
+    ConfigPut,
+    Config,
     SessionCreate,
     SessionDestroy,
     SessionRenew,
@@ -113,6 +116,8 @@ const ROUTES: &[(&str, Methods, Endpoint)] = &[
     ("/v1/health/checks/", GET, Endpoint::HealthChecks),
     ("/v1/health/state/", GET, Endpoint::HealthState),
     ("/v1/kv/", KV, Endpoint::Kv),
+    ("/v1/config", PUT, Endpoint::ConfigPut),
+    ("/v1/config/", CONFIG, Endpoint::Config),
     ("/v1/session/create", PUT, Endpoint::SessionCreate),
     ("/v1/session/destroy/", PUT, Endpoint::SessionDestroy),
     ("/v1/session/renew/", PUT, Endpoint::SessionRenew),

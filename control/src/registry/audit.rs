@@ -5,6 +5,7 @@
 use callboard_proto::CheckStatus;
 
 use super::Registry;
+use super::config_entry::folded;
 
 impl Registry {
     /// Checks everything that must always hold.
@@ -60,7 +61,22 @@ impl Registry {
             fact(!self.graves.by_key.contains_key(key), &|| format!("key {key} lives and is buried"))?;
         }
         fact(self.graves.by_key.len() == self.graves.by_index.len(), &|| "graves disagree".to_owned())?;
-        self.audit_sessions()
+        self.audit_sessions()?;
+        self.audit_config()
+    }
+
+    /// Every entry stands where it belongs, and asks nothing of another that is not so.
+    fn audit_config(&self) -> Result<(), String> {
+        let fact = |holds: bool, text: &dyn Fn() -> String| if holds { Ok(()) } else { Err(text()) };
+        for ((kind, name), row) in &self.config.rows {
+            let placed = row.entry.kind() == *kind && folded(row.entry.name()) == *name;
+            fact(placed, &|| format!("config entry {} stands under {kind}/{name}", row.entry.name()))?;
+            fact(row.modified <= self.config_index(*kind), &|| format!("{kind}/{name} is newer than its kind"))?;
+        }
+        for (kind, changed) in &self.config.changed {
+            fact(*changed <= self.index, &|| format!("{kind} is past the index"))?;
+        }
+        self.config.check().map_err(|error| error.0)
     }
 
     /// Every lock is held by a session that is, and every session depends on what is and is well.

@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use callboard_proto::config_entry::EntryKind;
 use callboard_proto::kv::KvEntry;
 use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
@@ -13,6 +14,7 @@ use callboard_proto::{Check, Index, Instance, Node, NodeName, ServiceName};
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
+use super::config_entry::{ConfigRow, folded};
 use super::{Graves, Registry, ServiceRow, Tables};
 
 const FORMAT: u8 = 2;
@@ -47,6 +49,8 @@ struct Rows {
     graves: Vec<(Text, Index)>,
     graves_floor: Index,
     sessions: Vec<Arc<SessionRow>>,
+    config: Vec<(Text, Index, Index)>,
+    config_changed: Vec<(EntryKind, Index)>,
 }
 
 impl Registry {
@@ -66,6 +70,8 @@ impl Registry {
             graves: self.graves.by_key.iter().map(|(key, index)| (key.clone(), *index)).collect(),
             graves_floor: self.graves.floor,
             sessions: self.sessions.values().cloned().collect(),
+            config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
+            config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
         };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
@@ -83,12 +89,12 @@ impl Registry {
         if *format != FORMAT {
             return Err(CheckpointError::Format(*format));
         }
-        let registry = Registry::from_rows(postcard::from_bytes(rows)?);
+        let registry = Registry::from_rows(postcard::from_bytes(rows)?).map_err(CheckpointError::Inconsistent)?;
         registry.audit().map_err(CheckpointError::Inconsistent)?;
         Ok(registry)
     }
 
-    fn from_rows(rows: Rows) -> Registry {
+    fn from_rows(rows: Rows) -> Result<Registry, String> {
         let mut registry = Registry { index: rows.index, tables: rows.tables, ..Registry::default() };
         registry.nodes = rows.nodes.into_iter().map(|node| (node.name.folded(), node)).collect();
         for (name, index) in rows.services {
@@ -118,6 +124,11 @@ impl Registry {
         registry.sessions_on =
             rows.sessions.iter().map(|session| (session.node.folded(), session.id.clone())).collect();
         registry.sessions = rows.sessions.into_iter().map(|session| (session.id.clone(), session)).collect();
-        registry
+        for (body, created, modified) in rows.config {
+            let row = ConfigRow::read(body, created, modified)?;
+            registry.config.rows.insert((row.entry.kind(), folded(row.entry.name())), row);
+        }
+        registry.config.changed = rows.config_changed.into_iter().collect();
+        Ok(registry)
     }
 }

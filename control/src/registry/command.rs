@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use callboard_proto::api::check::NewCheck;
+use callboard_proto::config_entry::EntryKind;
 use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName};
@@ -75,6 +76,22 @@ pub enum Command {
     KvDeletePrefix {
         /// The prefix.
         prefix: Text,
+    },
+    /// Writes a config entry.
+    ConfigSet {
+        /// The entry as canonical JSON.
+        body: Text,
+        /// Only while it was last changed at this index; zero: it does not exist.
+        cas: Option<Index>,
+    },
+    /// Removes a config entry.
+    ConfigDelete {
+        /// Its kind.
+        kind: EntryKind,
+        /// Its name.
+        name: Text,
+        /// Only while it was last changed at this index.
+        cas: Option<Index>,
     },
     /// Begins a session. Its id is new.
     SessionCreate(Box<SessionRow>),
@@ -202,6 +219,9 @@ pub enum Refusal {
     /// There is a session with this id.
     #[error("session {0:?} exists already")]
     DuplicateSession(Text),
+    /// A config entry contradicts another one.
+    #[error("{0}")]
+    ConfigEntry(String),
     /// No such session.
     #[error("invalid session {0:?}")]
     InvalidSession(Text),

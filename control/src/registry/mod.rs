@@ -9,6 +9,7 @@ mod audit;
 mod catalog;
 mod checkpoint;
 pub mod command;
+mod config_entry;
 mod kv;
 mod session;
 pub mod topic;
@@ -24,9 +25,12 @@ use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckId, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 use imbl::{OrdMap, OrdSet};
 
+use config_entry::ConfigTable;
+
 pub use catalog::{CheckChange, ServiceRow};
 pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
+pub use config_entry::ConfigRow;
 pub use session::SessionChange;
 pub use topic::{Topic, Touched};
 
@@ -48,6 +52,7 @@ pub struct Registry {
     /// The keys that each session holds.
     locks: OrdSet<(Text, Text)>,
     graves: Graves,
+    config: ConfigTable,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
     lineage: u64,
@@ -108,6 +113,8 @@ impl Registry {
             Command::KvDelete { key, cas } => self.kv_delete(&key, cas, &mut change),
             Command::KvDeletePrefix { prefix } => self.kv_delete_prefix(&prefix, &mut change),
             Command::SessionCreate(session) => self.create_session(*session, &mut change),
+            Command::ConfigSet { body, cas } => self.set_config(body, cas, &mut change),
+            Command::ConfigDelete { kind, name, cas } => self.delete_config(kind, &name, cas, &mut change),
             Command::SessionDestroy { id } => self.end_session(&id, &mut change),
         };
         if change.changed {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use callboard_proto::ServiceName;
+use callboard_proto::config_entry::EntryKind;
 use callboard_proto::text::Text;
 
 /// Something whose change may change an answer. Service names are folded.
@@ -19,6 +20,8 @@ pub enum Topic {
     Service(ServiceName),
     /// One key; also wakes readers of [`Topic::KeyPrefix`] above it.
     Key(Text),
+    /// The config entries of one kind.
+    Config(EntryKind),
     /// Any session.
     Sessions,
     /// Every key with a prefix. Readers wait on it; writes touch [`Topic::Key`].

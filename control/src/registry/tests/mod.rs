@@ -1,5 +1,6 @@
 //! The registry against random histories: every fact that must hold after any command.
 
+mod config_entries;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use callboard_proto::api::check::NewCheck;
 use callboard_proto::check::CheckOwner;
+use callboard_proto::config_entry::{ConfigEntry, EntryKind};
 use callboard_proto::session::{SessionBehavior, SessionRow};
 use callboard_proto::text::{Meta, Tags, Text};
 use callboard_proto::{Check, CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
@@ -88,6 +90,32 @@ fn session_id() -> impl Strategy<Value = Text> {
     (0u8..4).prop_map(|id| format!("s{id}").into())
 }
 
+/// Entries of two services that may refer to one another.
+fn config_entry() -> impl Strategy<Value = Text> {
+    let defaults = proptest::sample::select(vec!["http", "tcp", "grpc"])
+        .prop_map(|protocol| (EntryKind::ServiceDefaults, serde_json::json!({"Protocol": protocol})));
+    let split = (0u8..2, 0u8..2).prop_map(|(other, subset)| {
+        let subset = if subset == 0 { "" } else { "v1" };
+        let splits = serde_json::json!([{"Weight": 60, "ServiceSubset": subset}, {"Weight": 40, "Service": format!("svc{other}"), "ServiceSubset": "v2"}]);
+        (EntryKind::ServiceSplitter, serde_json::json!({"Splits": splits}))
+    });
+    let subsets = any::<bool>().prop_map(|more| {
+        let subsets = if more { serde_json::json!({"v1": {}, "v2": {}}) } else { serde_json::json!({"v2": {}}) };
+        (EntryKind::ServiceResolver, serde_json::json!({"Subsets": subsets}))
+    });
+    let route = (0u8..2).prop_map(|other| {
+        let routes = serde_json::json!([{"Destination": {"Service": format!("svc{other}")}}]);
+        (EntryKind::ServiceRouter, serde_json::json!({"Routes": routes}))
+    });
+    let entry = prop_oneof![2 => defaults, 2 => subsets, 1 => split, 1 => route];
+    (0u8..2, entry).prop_map(|(name, (kind, mut entry))| {
+        entry["Kind"] = kind.as_str().into();
+        entry["Name"] = format!("svc{name}").into();
+        let entry = ConfigEntry::parse(entry.to_string().as_bytes()).unwrap();
+        serde_json::to_string(&entry).unwrap().into()
+    })
+}
+
 fn session() -> impl Strategy<Value = SessionRow> {
     let checks = || proptest::collection::vec((0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap()), 0..2);
     (session_id(), 0u8..6, checks(), checks(), any::<bool>(), 0u64..2).prop_map(
@@ -134,6 +162,10 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         2 => (key(), proptest::option::of((0u64..40).prop_map(Index))).prop_map(|(key, cas)| Command::KvDelete { key, cas }),
         1 => key().prop_map(|prefix| Command::KvDeletePrefix { prefix }),
+        3 => (config_entry(), proptest::option::weighted(0.2, (0u64..40).prop_map(Index)))
+            .prop_map(|(body, cas)| Command::ConfigSet { body, cas }),
+        1 => (0u8..2, proptest::sample::select(EntryKind::ALL.to_vec()), proptest::option::weighted(0.2, (0u64..40).prop_map(Index)))
+            .prop_map(|(name, kind, cas)| Command::ConfigDelete { kind, name: format!("SVC{name}").into(), cas }),
         4 => session().prop_map(|session| Command::SessionCreate(Box::new(session))),
         1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
     ]
@@ -161,6 +193,10 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     views.insert(Topic::Checks, (registry.checks_index(), format!("{checks:?}")));
     let sessions: Vec<_> = registry.sessions().collect();
     views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
+    for kind in EntryKind::ALL {
+        let entries: Vec<_> = registry.configs(kind).collect();
+        views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));
+    }
     for service in 0..3 {
         let name = ServiceName::parse(&format!("svc{service}")).unwrap();
         let health: Vec<_> = registry
