@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::endpoint::Ejection;
 use crate::error::Error;
 use crate::http::{Address, Dialer};
+use crate::watch::DoubtSettings;
 
 /// The server that is asked when none is named.
 pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8500";
@@ -34,6 +35,8 @@ pub struct ClientBuilder {
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
     pub(crate) dialer: Dialer,
+    pub(crate) doubt: DoubtSettings,
+    pub(crate) doubt_dialer: Option<Dialer>,
     environment: Option<String>,
 }
 
@@ -67,6 +70,8 @@ impl Default for ClientBuilder {
             watches_max: 1024,
             ejection: Ejection::default(),
             dialer: Dialer::Tcp,
+            doubt: DoubtSettings::default(),
+            doubt_dialer: None,
             environment: None,
         }
     }
@@ -208,6 +213,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets when an answer that takes nearly every endpoint of a service away is not believed at once.
+    #[must_use]
+    pub fn doubt(mut self, doubt: DoubtSettings) -> Self {
+        self.doubt = doubt;
+        self
+    }
+
+    /// Sets how endpoints are dialled that the registry suddenly misses. By TCP unless said otherwise; behind
+    /// [`Dialer::Memory`] nobody is dialled, and the word of the leader is enough.
+    #[must_use]
+    pub fn doubt_dialer(mut self, dialer: Dialer) -> Self {
+        self.doubt_dialer = Some(dialer);
+        self
+    }
+
     /// Checks the settings; returns the addresses of the servers.
     pub(crate) fn check(&self) -> Result<Vec<Address>, Error> {
         let config = |setting, reason: &str| Err(Error::Config { setting, reason: reason.to_owned() });
@@ -229,6 +249,9 @@ impl ClientBuilder {
         }
         if self.wait > callboard_proto::index::WAIT_MAX {
             return config("wait", "must be at most 10m: servers wait no longer");
+        }
+        if !(0.0..=1.0).contains(&self.doubt.share) {
+            return config("doubt.share", "must be between 0 and 1");
         }
         match self.servers.is_empty() {
             true => Ok(vec![Address::parse(SERVER_DEFAULT)?]),

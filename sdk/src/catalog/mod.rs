@@ -12,4 +12,5 @@ mod store;
 pub use change::Change;
 pub use fixed::Catalog;
 pub use snapshot::{Member, Snapshot};
+pub(crate) use store::Writer;
 pub use store::{LastGood, Store, StoreError};

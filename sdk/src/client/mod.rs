@@ -26,10 +26,10 @@ use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
-use crate::http::{Transport, TransportSettings};
+use crate::http::{Dialer, Transport, TransportSettings};
 use crate::registration::{Host, Registered, Service};
 use crate::tower::HttpService;
-use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
+use crate::watch::{CursorSettings, Doubt, Poll, Shared, Watch, WatchHandle};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -191,6 +191,14 @@ impl Client {
                 backoff: inner.config.backoff,
                 refused_pause: std::time::Duration::from_secs(30),
             },
+            doubt: Doubt::new(inner.config.doubt),
+            dialer: match (&inner.config.doubt_dialer, &inner.config.dialer) {
+                (Some(dialer), _) => Some(dialer.clone()),
+                (None, Dialer::Tcp) => Some(Dialer::Tcp),
+                (None, Dialer::Memory(_)) => None,
+            },
+            connect_timeout: inner.config.doubt.connect_timeout,
+            samples: inner.config.doubt.samples,
             tracker: inner.tracker.clone(),
         };
         inner.tracker.spawn(crate::watch::run(poll, end.clone()));

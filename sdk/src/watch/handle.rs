@@ -39,6 +39,16 @@ pub(crate) struct Trust {
     // Only for a snapshot from a file: the age it had when it was read.
     age_before: Duration,
     error: Option<Arc<Error>>,
+    held: Option<(Instant, usize)>,
+}
+
+/// Tells that the snapshot is held against an answer of the registry that takes nearly everybody away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// How many endpoints the registry does not list any more.
+    pub missing: usize,
+    /// For how long it has been held.
+    pub age: Duration,
 }
 
 impl Shared {
@@ -50,6 +60,7 @@ impl Shared {
                 confirmed: None,
                 age_before: Duration::ZERO,
                 error: None,
+                held: None,
             }),
             balancers: Mutex::new(Vec::new()),
         }
@@ -72,7 +83,7 @@ impl Shared {
             balancer.confirm();
         }
         let mut trust = self.trust.lock();
-        (trust.confirmed, trust.age_before, trust.error) = (Some(now), Duration::ZERO, None);
+        (trust.confirmed, trust.age_before, trust.error, trust.held) = (Some(now), Duration::ZERO, None, None);
         trust.origin = Origin::Registry;
     }
 
@@ -85,6 +96,12 @@ impl Shared {
 
     pub(crate) fn fail(&self, error: Error) {
         self.trust.lock().error = Some(Arc::new(error));
+    }
+
+    /// Notes that what is published is held, since then, against an answer that misses so many.
+    pub(crate) fn hold(&self, since: Instant, missing: usize, error: Error) {
+        let mut trust = self.trust.lock();
+        (trust.held, trust.error) = (Some((since, missing)), Some(Arc::new(error)));
     }
 
     pub(crate) fn origin(&self) -> Origin {
@@ -179,6 +196,14 @@ impl Watch {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.handle.shared.origin()
+    }
+
+    /// Tells whether the snapshot is held against an answer that takes nearly everybody away, while those taken away
+    /// still answer; [`Self::error`] says the same in words. It ends with the hold of [`super::DoubtSettings`].
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        let held = self.handle.shared.trust.lock().held;
+        held.map(|(since, missing)| Held { missing, age: since.elapsed() })
     }
 
     /// Returns the error of the last question, if the last question failed. The snapshot stays.

@@ -18,14 +18,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::cursor::{Cursor, CursorSettings, Reply, Step};
+use super::doubt::{Dialled, Doubt, Verdict};
 use super::handle::{Origin, Shared};
 use super::pace::Pace;
 use super::rows::endpoints;
-use crate::catalog::{Change, LastGood, Store};
+use crate::catalog::{Change, LastGood, Member, Store, Writer};
 use crate::client::Api;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, chain};
-use crate::http::Repeat;
+use crate::http::{Dialer, Repeat};
 
 /// How long the first question may go unanswered before the last-good file is used.
 const FILE_AFTER: Duration = Duration::from_millis(25);
@@ -40,6 +41,11 @@ pub(crate) struct Poll {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: CursorSettings,
     pub(crate) store: Option<Store>,
+    pub(crate) doubt: Doubt,
+    /// How those that the registry suddenly misses are dialled, if they can be.
+    pub(crate) dialer: Option<Dialer>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) samples: usize,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -61,32 +67,87 @@ impl Poll {
                 None => asked.await,
                 Some(file) => self.ask_with_file(asked, file).await,
             };
-            let holding = !self.shared.snapshot.borrow().members().is_empty();
+            let old = Arc::clone(&self.shared.snapshot.borrow());
+            let missing = answer.as_ref().map_or_else(|_| Vec::new(), |good| self.doubt.missing(&old, &good.rows));
             let reply = match &answer {
-                Ok(good) => Reply::Rows { meta: good.meta, empty: good.rows.is_empty() },
+                Ok(good) => {
+                    Reply::Rows { meta: good.meta, empty: good.rows.is_empty(), suspicious: !missing.is_empty() }
+                }
                 Err(error) => refusal(error),
             };
             let before = cursor.failures();
-            match (cursor.reply(reply, holding, fastrand::u32(..)), answer) {
-                (Step::Publish, Ok(good)) => {
-                    if let Some(writer) = &writer {
-                        writer.write(LastGood::now(good.meta.index, good.body));
-                    }
-                    self.publish(good.rows, good.meta.index.0, Origin::Registry);
+            match (cursor.reply(reply, !old.members().is_empty(), fastrand::u32(..)), answer) {
+                (Step::Publish, Ok(good)) => self.accept(good, writer.as_ref()),
+                (Step::Unchanged, _) => {
+                    self.doubt.settle();
                     self.shared.confirm(Instant::now());
                 }
-                (Step::Unchanged, _) => self.shared.confirm(Instant::now()),
                 (Step::Confirm, _) => {
-                    warn!(service = %self.service, seen = cursor.seen().0, "index went backwards; asking the leader");
+                    warn!(
+                        service = %self.service, seen = cursor.seen().0, missing = missing.len(),
+                        "the registry went backwards or lost endpoints; asking the leader"
+                    );
                 }
+                (Step::Doubt, Ok(good)) => match self.weigh(&good, missing).await {
+                    Verdict::Believe => {
+                        cursor.believe(good.meta.index);
+                        self.accept(good, writer.as_ref());
+                    }
+                    Verdict::Hold(after) => tokio::time::sleep(after).await,
+                },
                 (Step::Retry(after), answer) => {
                     self.failed(answer.err(), before, after);
                     tokio::time::sleep(after).await;
                 }
-                // Only rows are published.
-                (Step::Publish, Err(_)) => {}
+                // Only rows are published or doubted.
+                (Step::Publish | Step::Doubt, Err(_)) => {}
             }
         }
+    }
+
+    fn accept(&mut self, good: Good, writer: Option<&Writer>) {
+        self.doubt.settle();
+        if let Some(writer) = writer {
+            writer.write(LastGood::now(good.meta.index, good.body));
+        }
+        self.publish(good.rows, good.meta.index.0, Origin::Registry);
+        self.shared.confirm(Instant::now());
+    }
+
+    /// Dials a few of those that the registry misses, and weighs its answer by what comes of it.
+    async fn weigh(&mut self, good: &Good, missing: Vec<Arc<Member>>) -> Verdict {
+        let lost = missing.len();
+        let dialled = match &self.dialer {
+            Some(dialer) => dial(dialer, missing, self.samples, self.connect_timeout).await,
+            None => Dialled::default(),
+        };
+        let was_held = self.doubt.since().is_some();
+        let verdict = self.doubt.weigh(dialled, Instant::now());
+        let (service, listed) = (self.service.as_str(), good.rows.len());
+        match (verdict, self.doubt.since()) {
+            (Verdict::Hold(_), Some(since)) => {
+                let error = Error::Doubted {
+                    service: service.to_owned(),
+                    listed,
+                    missing: lost,
+                    answered: dialled.answered,
+                    dialled: dialled.answered + dialled.failed,
+                };
+                if !was_held {
+                    warn!(service, error = chain(&error), "the registry lost endpoints that still answer");
+                }
+                self.shared.hold(since, lost, error);
+            }
+            _ => warn!(
+                service,
+                listed,
+                missing = lost,
+                answered = dialled.answered,
+                failed = dialled.failed,
+                "believing the leader that nearly all endpoints are gone"
+            ),
+        }
+        verdict
     }
 
     /// Logs the first failure of a row loudly, the others quietly.
@@ -182,6 +243,27 @@ impl Poll {
             }
         }
     }
+}
+
+/// Connects to some of the missing, at once, and hangs up.
+async fn dial(dialer: &Dialer, mut missing: Vec<Arc<Member>>, samples: usize, timeout: Duration) -> Dialled {
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..samples.min(missing.len()) {
+        let member = missing.swap_remove(fastrand::usize(..missing.len()));
+        let dialer = dialer.clone();
+        tries.spawn(async move {
+            let endpoint = member.endpoint();
+            dialer.answers(endpoint.authority(), endpoint.socket(), timeout).await
+        });
+    }
+    let mut dialled = Dialled::default();
+    while let Some(answered) = tries.join_next().await {
+        match answered {
+            Ok(true) => dialled.answered += 1,
+            _ => dialled.failed += 1,
+        }
+    }
+    dialled
 }
 
 struct Good {
