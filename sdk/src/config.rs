@@ -3,6 +3,9 @@
 //! A [`ClientBuilder`] holds them; [`ClientBuilder::from_env`] reads the environment first. Nothing
 //! below [`crate::Client`] sees this type: modules are given what they need.
 
+use std::collections::BTreeMap;
+#[cfg(feature = "dns")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use callboard_proto::NodeName;
 use callboard_proto::api::query::parse_bool;
 
 use crate::backoff::Backoff;
-use crate::endpoint::Ejection;
+use crate::endpoint::{Ejection, Endpoint};
 use crate::error::Error;
 use crate::http::{Address, Dialer};
 use crate::watch::DoubtSettings;
@@ -35,6 +38,9 @@ pub struct ClientBuilder {
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
     pub(crate) dialer: Dialer,
+    pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
+    #[cfg(feature = "dns")]
+    pub(crate) dns: Option<(String, Option<SocketAddr>)>,
     pub(crate) doubt: DoubtSettings,
     pub(crate) doubt_dialer: Option<Dialer>,
     environment: Option<String>,
@@ -70,6 +76,9 @@ impl Default for ClientBuilder {
             watches_max: 1024,
             ejection: Ejection::default(),
             dialer: Dialer::Tcp,
+            statics: BTreeMap::new(),
+            #[cfg(feature = "dns")]
+            dns: None,
             doubt: DoubtSettings::default(),
             doubt_dialer: None,
             environment: None,
@@ -210,6 +219,23 @@ impl ClientBuilder {
     #[must_use]
     pub fn dialer(mut self, dialer: Dialer) -> Self {
         self.dialer = dialer;
+        self
+    }
+
+    /// Lets DNS stand in for a service that no server has answered for since the start, and no last-good file knows:
+    /// the SRV records of `service.domain` (`service.consul` with Consul and with a control node) are asked of `server`,
+    /// or of the system's servers. Asked again every few seconds until the registry answers.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn dns_fallback(mut self, domain: impl Into<String>, server: Option<SocketAddr>) -> Self {
+        self.dns = Some((domain.into(), server));
+        self
+    }
+
+    /// Adds endpoints of a service that are used when neither a server, nor a last-good file, nor DNS names any.
+    #[must_use]
+    pub fn static_endpoints(mut self, service: &str, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        self.statics.entry(service.to_ascii_lowercase()).or_default().extend(endpoints);
         self
     }
 

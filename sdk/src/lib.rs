@@ -42,6 +42,7 @@ pub mod endpoint;
 pub mod error;
 pub mod http;
 pub mod registration;
+mod resolve;
 pub mod tower;
 pub mod watch;
 

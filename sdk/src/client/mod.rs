@@ -28,8 +28,12 @@ use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Dialer, Transport, TransportSettings};
 use crate::registration::{Host, Registered, Service};
+#[cfg(feature = "dns")]
+use crate::resolve::Resolver;
 use crate::tower::HttpService;
-use crate::watch::{CursorSettings, Doubt, Poll, Shared, Watch, WatchHandle};
+#[cfg(feature = "dns")]
+use crate::watch::DnsSource;
+use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -43,6 +47,8 @@ struct Inner {
     watches: Mutex<Watches>,
     tracker: TaskTracker,
     end: CancellationToken,
+    #[cfg(feature = "dns")]
+    dns: Option<DnsSource>,
 }
 
 #[derive(Default)]
@@ -88,8 +94,15 @@ impl Client {
             dialer: config.dialer.clone(),
         })?;
         let api = Arc::new(Api::new(transport, &config));
+        #[cfg(feature = "dns")]
+        let dns = config
+            .dns
+            .clone()
+            .map(|(domain, server)| DnsSource { resolver: server.map_or_else(Resolver::system, Resolver::at), domain });
         Ok(Self {
             inner: Arc::new(Inner {
+                #[cfg(feature = "dns")]
+                dns,
                 api,
                 config,
                 watches: Mutex::default(),
@@ -180,8 +193,14 @@ impl Client {
         let shared = Arc::new(Shared::new(snapshot));
         let end = inner.end.child_token();
         let datacenter = inner.config.datacenter.as_deref().unwrap_or_default();
+        let store = inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key));
+        let listed = inner.config.statics.get(&key).cloned().unwrap_or_default();
+        let stand_in = StandIn::new(service.clone(), store.clone(), listed);
+        #[cfg(feature = "dns")]
+        let stand_in = stand_in.with_dns(inner.dns.clone());
         let poll = Poll {
-            store: inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key)),
+            store,
+            stand_in: Some(stand_in),
             service,
             api: inner.api.clone(),
             shared: shared.clone(),

@@ -17,10 +17,14 @@ use crate::error::Error;
 pub enum Origin {
     /// Nothing is known yet.
     Nowhere,
-    /// The last-good file; no server has answered since the start.
-    File,
     /// The registry.
     Registry,
+    /// The last-good file; no server has answered since the start.
+    File,
+    /// DNS, by [`crate::ClientBuilder`]'s `dns_fallback`; no server has answered since the start, and no file was there.
+    Dns,
+    /// [`crate::ClientBuilder::static_endpoints`]; nobody has answered since the start.
+    Static,
     /// The program itself, by [`crate::catalog::Catalog::fixed`].
     Fixed,
 }
@@ -185,7 +189,8 @@ impl Watch {
     }
 
     /// Returns the time since the registry last confirmed the snapshot; none while nothing is known.
-    /// A snapshot from the last-good file has the age of the file.
+    /// A snapshot from the last-good file has the age of the file, one from DNS that of its answer, and one from the
+    /// static list has none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let trust = self.handle.shared.trust.lock();

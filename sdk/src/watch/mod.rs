@@ -2,7 +2,7 @@
 //!
 //! One task per service and client, whatever the number of handles. What an answer means is decided in
 //! `cursor`, and whether one that takes nearly everybody away is believed in `doubt`, which are pure; `poll` is the
-//! task around them; `rows` turns the wire into endpoints.
+//! task around them; `rows` turns the wire into endpoints; `stand_in` holds what is used before the registry answers.
 
 mod cursor;
 mod doubt;
@@ -10,6 +10,7 @@ mod handle;
 mod pace;
 mod poll;
 mod rows;
+mod stand_in;
 
 pub use cursor::{Cursor, CursorSettings, Question, Reply, Step};
 pub use doubt::{Dialled, Doubt, DoubtSettings, Verdict};
@@ -17,3 +18,6 @@ pub use handle::{Held, Origin, Watch};
 pub(crate) use handle::{Shared, WatchHandle};
 pub(crate) use poll::{Poll, run};
 pub use rows::endpoints;
+#[cfg(feature = "dns")]
+pub(crate) use stand_in::DnsSource;
+pub(crate) use stand_in::StandIn;

@@ -1,8 +1,8 @@
 //! The task that asks, waits and publishes for one service.
 //!
 //! Decides nothing about what an answer means (that is `cursor`); it owns the timing: socket timeouts
-//! beyond the server's wait, waits after failures, the bound on questions per second, and when the
-//! last-good file stands in for servers that do not answer.
+//! beyond the server's wait, waits after failures, the bound on questions per second, and when another source
+//! (`stand_in`) is used because no server has answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,22 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::cursor::{Cursor, CursorSettings, Reply, Step};
 use super::doubt::{Dialled, Doubt, Verdict};
 use super::handle::{Origin, Shared};
 use super::pace::Pace;
 use super::rows::endpoints;
+use super::stand_in::StandIn;
 use crate::catalog::{Change, LastGood, Member, Store, Writer};
 use crate::client::Api;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, chain};
 use crate::http::{Dialer, Repeat};
 
-/// How long the first question may go unanswered before the last-good file is used.
-const FILE_AFTER: Duration = Duration::from_millis(25);
+/// How long a question may go unanswered, while none has been, before another source stands in.
+const STAND_IN_AFTER: Duration = Duration::from_millis(25);
 /// The questions a watch may ask: a burst, then so many a second.
 const BURST: u32 = 10;
 const PERIOD: Duration = Duration::from_millis(100);
@@ -40,7 +41,9 @@ pub(crate) struct Poll {
     pub(crate) api: Arc<Api>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: CursorSettings,
+    /// Where good answers are kept.
     pub(crate) store: Option<Store>,
+    pub(crate) stand_in: Option<StandIn>,
     pub(crate) doubt: Doubt,
     /// How those that the registry suddenly misses are dialled, if they can be.
     pub(crate) dialer: Option<Dialer>,
@@ -57,15 +60,15 @@ pub(crate) async fn run(poll: Poll, end: CancellationToken) {
 impl Poll {
     async fn follow(mut self) {
         let mut cursor = Cursor::new(self.settings);
+        let mut stand_in = self.stand_in.take();
         let mut pace = Pace::new(PERIOD, BURST, Instant::now());
-        let mut last_good = self.last_good().await;
         let writer = self.store.take().map(|store| store.start(&self.tracker));
         loop {
             tokio::time::sleep_until(pace.take(Instant::now())).await;
             let asked = self.ask(&cursor);
-            let answer = match last_good.take() {
-                None => asked.await,
-                Some(file) => self.ask_with_file(asked, file).await,
+            let answer = match self.shared.origin() {
+                Origin::Registry => asked.await,
+                _ => self.ask_with_stand_in(asked, &mut stand_in).await,
             };
             let old = Arc::clone(&self.shared.snapshot.borrow());
             let missing = answer.as_ref().map_or_else(|_| Vec::new(), |good| self.doubt.missing(&old, &good.rows));
@@ -201,47 +204,43 @@ impl Poll {
         Ok(Good { meta, rows, body: answer.body })
     }
 
-    /// Waits for the answer, but publishes the last-good file when it is late or fails.
-    async fn ask_with_file(
+    /// Waits for the answer, but lets another source stand in when it is late or fails.
+    async fn ask_with_stand_in(
         &self,
         asked: impl Future<Output = Result<Good, Error>>,
-        file: LastGood,
+        stand_in: &mut Option<StandIn>,
     ) -> Result<Good, Error> {
+        let Some(stand_in) = stand_in else { return asked.await };
         tokio::pin!(asked);
-        match tokio::time::timeout(FILE_AFTER, &mut asked).await {
-            Ok(Ok(good)) => Ok(good),
-            Ok(Err(error)) => {
-                self.publish_file(file);
-                Err(error)
-            }
-            Err(_) => {
-                self.publish_file(file);
-                asked.await
-            }
-        }
-    }
-
-    fn publish_file(&self, file: LastGood) {
-        let Ok(rows) = endpoints(&file.body) else {
-            warn!(service = %self.service, "last-good file holds no rows");
-            return;
+        let late = match tokio::time::timeout(STAND_IN_AFTER, &mut asked).await {
+            Ok(Ok(good)) => return Ok(good),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
         };
-        let age = file.saved().elapsed().unwrap_or_default();
-        info!(service = %self.service, known = rows.len(), age_s = age.as_secs(), "no server answers; starting from the last-good file");
-        self.shared.confirmed_then(file.saved(), Instant::now());
-        self.publish(rows, file.index.0, Origin::File);
+        let standing = self.begin_with(stand_in);
+        tokio::pin!(standing);
+        if let Some(error) = late {
+            standing.await;
+            return Err(error);
+        }
+        tokio::select! {
+            biased;
+            answer = &mut asked => {
+                if answer.is_err() {
+                    standing.await;
+                }
+                answer
+            }
+            () = &mut standing => asked.await,
+        }
     }
 
-    async fn last_good(&self) -> Option<LastGood> {
-        let store = self.store.clone()?;
-        let loaded = tokio::task::spawn_blocking(move || store.load()).await.ok()?;
-        match loaded {
-            Ok(file) => file,
-            Err(error) => {
-                warn!(service = %self.service, error = chain(&error), "last-good file cannot be used");
-                None
-            }
+    async fn begin_with(&self, stand_in: &mut StandIn) {
+        let Some(found) = stand_in.find().await else { return };
+        if let Some(said) = found.said {
+            self.shared.confirmed_then(said, Instant::now());
         }
+        self.publish(found.rows, found.index, found.origin);
     }
 }
 
