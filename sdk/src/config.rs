@@ -38,6 +38,7 @@ pub struct ClientBuilder {
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
     pub(crate) dialer: Dialer,
+    pub(crate) multiplex_waits: bool,
     pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
     #[cfg(feature = "dns")]
     pub(crate) dns: Option<(String, Option<SocketAddr>)>,
@@ -76,6 +77,7 @@ impl Default for ClientBuilder {
             watches_max: 1024,
             ejection: Ejection::default(),
             dialer: Dialer::Tcp,
+            multiplex_waits: true,
             statics: BTreeMap::new(),
             #[cfg(feature = "dns")]
             dns: None,
@@ -112,8 +114,8 @@ impl ClientBuilder {
         builder
     }
 
-    /// Adds a server: `http://host:port` or `host:port`. The first is preferred; the others take over
-    /// while it does not answer.
+    /// Adds a server: `http://host:port` or `host:port`; a name stands for all its addresses. The first is asked until
+    /// another is known to be clearly faster, and the others take over while it does not answer.
     #[must_use]
     pub fn server(mut self, address: impl Into<String>) -> Self {
         self.servers.push(address.into());
@@ -219,6 +221,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn dialer(mut self, dialer: Dialer) -> Self {
         self.dialer = dialer;
+        self
+    }
+
+    /// Sets whether all reads that wait share one connection where a server speaks HTTP/2 in clear text. On by default;
+    /// each server is asked once, on a connection of its own, and one that does not speak it is asked as ever.
+    #[must_use]
+    pub fn multiplex_waits(mut self, on: bool) -> Self {
+        self.multiplex_waits = on;
         self
     }
 

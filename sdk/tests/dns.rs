@@ -1,5 +1,6 @@
 //! DNS beside the registry: it stands in while no server answers, and it names the control nodes.
 #![cfg(feature = "dns")]
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
 
 mod fake;
 

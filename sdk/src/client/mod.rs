@@ -92,6 +92,7 @@ impl Client {
             token,
             connect_timeout: config.connect_timeout,
             dialer: config.dialer.clone(),
+            multiplex: config.multiplex_waits,
         })?;
         let api = Arc::new(Api::new(transport, &config));
         #[cfg(feature = "dns")]

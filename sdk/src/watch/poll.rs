@@ -68,7 +68,7 @@ impl Poll {
             let asked = self.ask(&cursor);
             let answer = match self.shared.origin() {
                 Origin::Registry => asked.await,
-                _ => self.ask_with_stand_in(asked, &mut stand_in).await,
+                _ => Box::pin(self.ask_with_stand_in(asked, &mut stand_in)).await,
             };
             let old = Arc::clone(&self.shared.snapshot.borrow());
             let missing = answer.as_ref().map_or_else(|_| Vec::new(), |good| self.doubt.missing(&old, &good.rows));
@@ -196,7 +196,10 @@ impl Poll {
         let wait = question.wait.unwrap_or_default();
         let timeout = wait + wait / 16 + self.api.request_timeout;
         let doing = || format!("watching {}", self.service);
-        let answer = self.api.transport.send(&Method::GET, &target, &Bytes::new(), Repeat::Safe, timeout).await?;
+        let answer = match question.index {
+            Some(_) => self.api.transport.wait(&target, timeout).await?,
+            None => self.api.transport.send(&Method::GET, &target, &Bytes::new(), Repeat::Safe, timeout).await?,
+        };
         let answer = answer.success(&doing())?;
         let meta = ReadMeta::from_headers(|name| answer.header(name))
             .map_err(|error| Error::Answer { doing: doing(), source: error.into() })?;

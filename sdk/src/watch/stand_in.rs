@@ -4,9 +4,12 @@
 //! Decides the order and what each is worth; when it is asked is decided by `poll`. An answer of the registry ends it for
 //! good: from then on the last good answer is in memory.
 
-use std::time::{Duration, SystemTime};
+#[cfg(feature = "dns")]
+use std::time::Duration;
+use std::time::SystemTime;
 
 use callboard_proto::ServiceName;
+#[cfg(feature = "dns")]
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -19,6 +22,7 @@ use crate::error::chain;
 use crate::resolve::Resolver;
 
 /// How often DNS is asked at most.
+#[cfg(feature = "dns")]
 const DNS_EVERY: Duration = Duration::from_secs(5);
 
 /// What was found to begin with.
@@ -48,8 +52,9 @@ pub(crate) struct StandIn {
     file: Option<Store>,
     #[cfg(feature = "dns")]
     dns: Option<DnsSource>,
-    listed: Vec<Endpoint>,
+    #[cfg(feature = "dns")]
     asked_dns: Option<Instant>,
+    listed: Vec<Endpoint>,
     standing: Option<Origin>,
 }
 
@@ -60,8 +65,9 @@ impl StandIn {
             file,
             #[cfg(feature = "dns")]
             dns: None,
-            listed,
+            #[cfg(feature = "dns")]
             asked_dns: None,
+            listed,
             standing: None,
         }
     }
@@ -79,11 +85,11 @@ impl StandIn {
         }
         // Read once: only this process's own registry answers change it.
         if let Some(store) = self.file.take()
-            && let Some(found) = self.from_file(store).await
+            && let Some(found) = self.read_file(store).await
         {
             return self.stand(found);
         }
-        if let Some(found) = self.from_dns().await {
+        if let Some(found) = self.ask_dns().await {
             return self.stand(found);
         }
         if self.standing.is_none() && !self.listed.is_empty() {
@@ -104,7 +110,7 @@ impl StandIn {
         Some(found)
     }
 
-    async fn from_file(&self, store: Store) -> Option<Found> {
+    async fn read_file(&self, store: Store) -> Option<Found> {
         let path = store.path().to_owned();
         let read = tokio::task::spawn_blocking(move || {
             let file: Option<LastGood> = store.load()?;
@@ -127,7 +133,7 @@ impl StandIn {
     }
 
     #[cfg(feature = "dns")]
-    async fn from_dns(&mut self) -> Option<Found> {
+    async fn ask_dns(&mut self) -> Option<Found> {
         let dns = self.dns.as_ref()?;
         let now = Instant::now();
         if self.asked_dns.is_some_and(|then| now - then < DNS_EVERY) {
@@ -146,7 +152,7 @@ impl StandIn {
 
     #[cfg(not(feature = "dns"))]
     #[allow(clippy::unused_async, reason = "with DNS it waits")]
-    async fn from_dns(&mut self) -> Option<Found> {
+    async fn ask_dns(&mut self) -> Option<Found> {
         None
     }
 }
