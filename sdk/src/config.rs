@@ -39,6 +39,7 @@ pub struct ClientBuilder {
     pub(crate) ejection: Ejection,
     pub(crate) dialer: Dialer,
     pub(crate) multiplex_waits: bool,
+    pub(crate) beat_thread: Option<bool>,
     pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
     #[cfg(feature = "dns")]
     pub(crate) dns: Option<(String, Option<SocketAddr>)>,
@@ -78,6 +79,7 @@ impl Default for ClientBuilder {
             ejection: Ejection::default(),
             dialer: Dialer::Tcp,
             multiplex_waits: true,
+            beat_thread: None,
             statics: BTreeMap::new(),
             #[cfg(feature = "dns")]
             dns: None,
@@ -221,6 +223,15 @@ impl ClientBuilder {
     #[must_use]
     pub fn dialer(mut self, dialer: Dialer) -> Self {
         self.dialer = dialer;
+        self
+    }
+
+    /// Sets whether registrations are kept up by a thread of their own, so that no beat is late because the application
+    /// computes on its runtime, and so that it is told when that runtime is stuck. On by default; behind
+    /// [`Dialer::Memory`] off, since a test that pauses time pauses one runtime.
+    #[must_use]
+    pub fn beat_thread(mut self, on: bool) -> Self {
+        self.beat_thread = Some(on);
         self
     }
 

@@ -43,6 +43,7 @@ pub mod error;
 pub mod http;
 pub mod registration;
 mod resolve;
+pub mod signal;
 pub mod tower;
 pub mod watch;
 

@@ -9,13 +9,14 @@ mod catalog;
 mod kv;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use callboard_proto::ServiceName;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 pub(crate) use api::Api;
 pub use api::Read;
@@ -27,7 +28,7 @@ use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Dialer, Transport, TransportSettings};
-use crate::registration::{Host, Registered, Service};
+use crate::registration::{BeatThread, Host, Registered, Service};
 #[cfg(feature = "dns")]
 use crate::resolve::Resolver;
 use crate::tower::HttpService;
@@ -43,6 +44,9 @@ pub struct Client {
 
 struct Inner {
     api: Arc<Api>,
+    transport: TransportSettings,
+    // From the first registration on: where beats are sent from, over connections of its own.
+    beats: OnceLock<Option<(BeatThread, Arc<Api>)>>,
     config: ClientBuilder,
     watches: Mutex<Watches>,
     tracker: TaskTracker,
@@ -87,14 +91,14 @@ impl Client {
                 Some(value)
             }
         };
-        let transport = Transport::new(TransportSettings {
+        let transport = TransportSettings {
             servers,
             token,
             connect_timeout: config.connect_timeout,
             dialer: config.dialer.clone(),
             multiplex: config.multiplex_waits,
-        })?;
-        let api = Arc::new(Api::new(transport, &config));
+        };
+        let api = Arc::new(Api::new(Transport::new(transport.clone())?, &config));
         #[cfg(feature = "dns")]
         let dns = config
             .dns
@@ -105,6 +109,8 @@ impl Client {
                 #[cfg(feature = "dns")]
                 dns,
                 api,
+                transport,
+                beats: OnceLock::new(),
                 config,
                 watches: Mutex::default(),
                 tracker: TaskTracker::new(),
@@ -126,14 +132,40 @@ impl Client {
         if self.inner.end.is_cancelled() {
             return Err(Error::Closed);
         }
+        let config = &self.inner.config;
+        let beats = self.inner.beats.get_or_init(|| self.start_beats()).as_ref();
+        let (inner, key) = (Arc::downgrade(&self.inner), service.name().to_ascii_lowercase());
         let host = Host {
-            api: self.inner.api.clone(),
-            backoff: self.inner.config.backoff,
-            audit_every: self.inner.config.audit_every,
+            api: beats.map_or(&self.inner.api, |(_, api)| api).clone(),
+            backoff: config.backoff,
+            audit_every: config.audit_every,
             tracker: &self.inner.tracker,
             end: &self.inner.end,
+            thread: beats.map(|(thread, _)| thread),
+            find_watch: Box::new(move || {
+                let handle = inner.upgrade()?.watches.lock().live.get(&key)?.upgrade()?;
+                Some(handle.shared.clone())
+            }),
+            node: config.node.as_ref().map(|(name, _)| name.clone()),
+            silence_max: config.wait + config.wait / 16 + config.request_timeout,
         };
         crate::registration::register(host, service).await
+    }
+
+    /// Starts the thread for beats, unless they are sent from the application's runtime.
+    fn start_beats(&self) -> Option<(BeatThread, Arc<Api>)> {
+        let config = &self.inner.config;
+        if !config.beat_thread.unwrap_or(matches!(config.dialer, Dialer::Tcp)) {
+            return None;
+        }
+        let transport = Transport::new(self.inner.transport.clone()).ok()?;
+        match BeatThread::start() {
+            Ok(thread) => Some((thread, Arc::new(Api::new(transport, config)))),
+            Err(error) => {
+                warn!(error = %error, "no thread for beats; they are sent from the application's runtime");
+                None
+            }
+        }
     }
 
     /// Follows a service. All watches and balancers of one service share one task.
@@ -235,6 +267,9 @@ impl Client {
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
         self.inner.api.transport.close();
+        if let Some(Some((_, api))) = self.inner.beats.get() {
+            api.transport.close();
+        }
     }
 }
 

@@ -112,6 +112,13 @@ impl Shared {
         self.trust.lock().origin
     }
 
+    /// Says whether the snapshot is the registry's, is not held against it, and was confirmed within this time.
+    pub(crate) fn is_live(&self, within: Duration) -> bool {
+        let trust = self.trust.lock();
+        let fresh = trust.confirmed.is_some_and(|then| then.elapsed() <= within);
+        trust.origin == Origin::Registry && trust.held.is_none() && trust.error.is_none() && fresh
+    }
+
     /// Returns the balancer of this policy, built on the first call.
     pub(crate) fn balancer(&self, policy: Policy) -> Balancer {
         // Policies carry their settings in their Debug form; a custom one is known by its name.

@@ -255,7 +255,14 @@ impl Fake {
             .rows
             .iter()
             .filter(|(_, row)| row.request.name == service)
-            .map(|(id, row)| row_json(id, row.request.port, &row.status, &row.request.tags))
+            .map(|(id, row)| {
+                let mut shown = row_json(id, row.request.port, &row.status, &row.request.tags);
+                let weights = row.request.weights.unwrap_or_default();
+                shown["Service"]["Address"] = json!(row.request.address);
+                shown["Service"]["Meta"] = json!(row.request.meta);
+                shown["Service"]["Weights"] = json!({"Passing": weights.passing, "Warning": weights.warning});
+                shown
+            })
             .collect();
         let mut response = reply(200, serde_json::to_vec(&rows).unwrap());
         response.headers_mut().insert("x-consul-index", state.index.into());
