@@ -258,6 +258,9 @@ async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
     assert_eq!(watch.changed().await.unwrap().members().len(), 0);
     assert!((29..=33).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
     assert!(watch.held().is_none());
+    let views = client.watches();
+    assert_eq!((views.len(), &*views[0].service, views[0].known), (1, "web", 0));
+    assert!(views[0].origin == Origin::Registry && views[0].error.is_none() && views[0].age.is_some());
     client.shutdown().await;
 }
 

@@ -34,7 +34,7 @@ use crate::resolve::Resolver;
 use crate::tower::HttpService;
 #[cfg(feature = "dns")]
 use crate::watch::DnsSource;
-use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle};
+use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle, WatchView};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -199,6 +199,15 @@ impl Client {
         B::Error: Into<crate::error::Cause>,
     {
         self.balancer(service, policy).map(HttpService::new)
+    }
+
+    /// Tells how every watch of the client stands, sorted by service.
+    #[must_use]
+    pub fn watches(&self) -> Vec<WatchView> {
+        let live: Vec<_> = self.inner.watches.lock().live.values().filter_map(Weak::upgrade).collect();
+        let mut views: Vec<WatchView> = live.iter().map(|handle| handle.shared.view()).collect();
+        views.sort_by(|a, b| a.service.cmp(&b.service));
+        views
     }
 
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.

@@ -39,7 +39,7 @@ impl Mirror {
             return;
         }
         self.seen = None;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn attach(&mut self) {

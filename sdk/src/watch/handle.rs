@@ -46,6 +46,16 @@ pub(crate) struct Trust {
     held: Option<(Instant, usize)>,
 }
 
+impl Trust {
+    fn age(&self) -> Option<Duration> {
+        self.confirmed.map(|then| then.elapsed() + self.age_before)
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.held.map(|(since, missing)| Held { missing, age: since.elapsed() })
+    }
+}
+
 /// Tells that the snapshot is held against an answer of the registry that takes nearly everybody away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -112,6 +122,21 @@ impl Shared {
         self.trust.lock().origin
     }
 
+    pub(crate) fn view(&self) -> WatchView {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let trust = self.trust.lock();
+        WatchView {
+            service: Arc::clone(snapshot.service()),
+            index: snapshot.index(),
+            known: snapshot.members().len(),
+            callable: snapshot.eligible_len() as usize,
+            origin: trust.origin,
+            age: trust.age(),
+            held: trust.held(),
+            error: trust.error.clone(),
+        }
+    }
+
     /// Says whether the snapshot is the registry's, is not held against it, and was confirmed within this time.
     pub(crate) fn is_live(&self, within: Duration) -> bool {
         let trust = self.trust.lock();
@@ -146,6 +171,27 @@ pub(crate) struct WatchHandle {
 pub struct Watch {
     handle: Arc<WatchHandle>,
     receiver: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// Tells how one watch stands, for whoever looks after the process.
+#[derive(Debug, Clone)]
+pub struct WatchView {
+    /// The service.
+    pub service: Arc<str>,
+    /// The registry's index of the snapshot; 0 before anything is known.
+    pub index: u64,
+    /// How many endpoints are known, and how many of them may be called.
+    pub known: usize,
+    /// See [`Self::known`].
+    pub callable: usize,
+    /// Where the snapshot came from.
+    pub origin: Origin,
+    /// See [`Watch::age`].
+    pub age: Option<Duration>,
+    /// See [`Watch::held`].
+    pub held: Option<Held>,
+    /// See [`Watch::error`].
+    pub error: Option<Arc<Error>>,
 }
 
 impl Watch {
@@ -200,8 +246,7 @@ impl Watch {
     /// static list has none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let trust = self.handle.shared.trust.lock();
-        trust.confirmed.map(|then| then.elapsed() + trust.age_before)
+        self.handle.shared.trust.lock().age()
     }
 
     /// Says where the snapshot came from.
@@ -214,8 +259,7 @@ impl Watch {
     /// still answer; [`Self::error`] says the same in words. It ends with the hold of [`super::DoubtSettings`].
     #[must_use]
     pub fn held(&self) -> Option<Held> {
-        let held = self.handle.shared.trust.lock().held;
-        held.map(|(since, missing)| Held { missing, age: since.elapsed() })
+        self.handle.shared.trust.lock().held()
     }
 
     /// Returns the error of the last question, if the last question failed. The snapshot stays.

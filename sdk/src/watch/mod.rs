@@ -14,7 +14,7 @@ mod stand_in;
 
 pub use cursor::{Cursor, CursorSettings, Question, Reply, Step};
 pub use doubt::{Dialled, Doubt, DoubtSettings, Verdict};
-pub use handle::{Held, Origin, Watch};
+pub use handle::{Held, Origin, Watch, WatchView};
 pub(crate) use handle::{Shared, WatchHandle};
 pub(crate) use poll::{Poll, run};
 pub use rows::endpoints;
