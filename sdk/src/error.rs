@@ -113,6 +113,23 @@ pub enum Error {
         /// The time given.
         after: Duration,
     },
+    /// The registry no longer lists most of a service's endpoints, and some of them still answer. The old snapshot is
+    /// kept for now.
+    #[error(
+        "watching {service}: the registry lists {listed} and misses {missing} endpoints, of which {answered} of {dialled} dialled still answer; the old snapshot is held"
+    )]
+    Doubted {
+        /// The service.
+        service: String,
+        /// How many endpoints the registry lists.
+        listed: usize,
+        /// How many of those known before it leaves out.
+        missing: usize,
+        /// How many of those dialled answered.
+        answered: usize,
+        /// How many of the missing were dialled.
+        dialled: usize,
+    },
     /// A call to a service failed; every try is listed.
     #[error(transparent)]
     Call(#[from] Box<CallError>),
@@ -126,6 +143,7 @@ impl Error {
             Error::Unreachable { .. }
             | Error::Timeout { .. }
             | Error::NotRegistered { .. }
+            | Error::Doubted { .. }
             | Error::NotReady { .. } => true,
             Error::Status { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Error::Call(call) => call.is_retryable(),

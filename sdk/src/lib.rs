@@ -42,6 +42,8 @@ pub mod endpoint;
 pub mod error;
 pub mod http;
 pub mod registration;
+mod resolve;
+pub mod signal;
 pub mod tower;
 pub mod watch;
 

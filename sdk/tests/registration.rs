@@ -195,3 +195,131 @@ async fn a_registry_that_is_away_does_not_hold_up_the_end() {
         client.shutdown().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_own_watch_shows_a_wrong_row_at_once_and_spares_the_comparison() {
+    let fake = Fake::start();
+    let client = fake.client();
+    let me = client.register(web()).await.unwrap();
+    let mut watch = client.watch("web").unwrap();
+    watch.ready(1, Duration::from_secs(5)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let compared = fake.count("GET /v1/agent/service/web-1");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(fake.count("GET /v1/agent/service/web-1"), compared, "everybody is shown the right row");
+    let before = Instant::now();
+    fake.change(|state| state.rows.get_mut("web-1").unwrap().request.tags.clear());
+    fake.until(|state| state.rows["web-1"].request.tags == ["a"]).await;
+    assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+    assert_eq!(fake.count("GET /v1/agent/service/web-1"), compared + 1, "asked before it was written");
+    me.wait_for(|standing| standing.registrations == 2).await;
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_down_at_the_start_is_tried_at_growing_intervals_up_to_a_bound() {
+    for fault in [Fault::Cut, Fault::Status(500, "No cluster leader"), Fault::Status(404, "not yet")] {
+        let fake = Fake::start();
+        fake.fault("", "/", fault.clone());
+        let client = fake.client();
+        let me = client.register(web().in_background()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let tried = fake.count("PUT /v1/agent/service/register");
+        assert!((40..=100).contains(&tried), "{fault:?}: {tried} tries in ten minutes");
+        assert!(me.standing().error.is_some());
+        fake.heal();
+        let before = Instant::now();
+        me.wait_for(|standing| standing.phase == Phase::Registered).await;
+        assert!(before.elapsed() <= Duration::from_secs(15), "{fault:?}: {:?}", before.elapsed());
+        client.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_replaced_by_an_empty_one_gets_everybody_back_within_a_beat() {
+    let fake = Fake::start();
+    let client = fake.client();
+    let mut all = Vec::new();
+    for n in 0..5 {
+        all.push(client.register(web().id(format!("web-{n}"))).await.unwrap());
+    }
+    let mut watch = client.watch("web").unwrap();
+    watch.ready(5, Duration::from_secs(5)).await.unwrap();
+    fake.until(|state| state.updates.len() >= 10).await;
+    // It is away for a while, and another one with nothing in it takes its place.
+    fake.fault("", "/", Fault::Cut);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    fake.lose_data();
+    fake.heal();
+    let before = Instant::now();
+    fake.until(|state| state.rows.len() == 5).await;
+    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
+    for me in &all {
+        me.wait_for(|standing| standing.phase == Phase::Registered && standing.registrations == 2).await;
+    }
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_served_is_measured_and_sent_with_the_beat() {
+    let fake = Fake::start();
+    let client = fake.client();
+    let me = client.register(web()).await.unwrap();
+    fake.until(|state| !state.updates.is_empty()).await;
+    let first = fake.state.lock().updates[0].figures;
+    assert!(first.is_none_or(|figures| figures.throughput.is_none()), "nothing was served yet: {first:?}");
+    for turn in 0..100 {
+        let mut request = me.in_flight().enter();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if turn % 4 == 0 {
+            request.fail();
+        }
+    }
+    let beats = fake.state.lock().updates.len();
+    fake.until(|state| state.updates.len() > beats).await;
+    let figures = fake.state.lock().updates.last().unwrap().figures.unwrap();
+    let latency = figures.latency.unwrap();
+    assert!((0.1..=0.13).contains(&latency), "{latency}");
+    assert_eq!(figures.error_rate, Some(0.25));
+    assert!(figures.throughput.is_some_and(|rate| (6.0..=10.5).contains(&rate)), "{figures:?}");
+    #[cfg(target_os = "linux")]
+    assert!(figures.memory.is_some_and(|bytes| bytes > 1e5));
+    // What the application says itself counts, the rest stays measured.
+    me.report(Figures { latency: Some(9.0), ..Figures::default() });
+    let beats = fake.state.lock().updates.len();
+    fake.until(|state| state.updates.len() > beats).await;
+    let figures = fake.state.lock().updates.last().unwrap().figures.unwrap();
+    assert_eq!((figures.latency, figures.error_rate), (Some(9.0), Some(0.25)));
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_row_says_since_when_the_process_is_there() {
+    let fake = Fake::start();
+    let client = fake.client();
+    let me = client.register(web()).await.unwrap();
+    let started = || fake.state.lock().rows["web-1"].request.meta["callboard-started"].clone();
+    let first = started();
+    assert!(first.parse::<u64>().unwrap() > 1_600_000_000);
+    // It is a part of the row: whoever takes it away is put right, with the same time.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    fake.change(|state| drop(state.rows.get_mut("web-1").unwrap().request.meta.remove("callboard-started")));
+    me.wait_for(|standing| standing.registrations == 2).await;
+    assert_eq!(started(), first);
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_runs_until_it_is_told_to_end_and_leaves_in_good_order() {
+    let fake = Fake::start();
+    let client = fake.client();
+    let me = client.register(web()).await.unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(me.run_until_drained(async { drop(told.await) }, Drain::default()));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(fake.has("web-1") && !running.is_finished());
+    tell.send(()).unwrap();
+    let drained = running.await.unwrap();
+    assert!(drained.finished && drained.deregistered && !fake.has("web-1"));
+    client.shutdown().await;
+}

@@ -31,7 +31,7 @@ async fn a_watch_follows_and_feeds_balancers() {
     assert_eq!(watch.changed().await.unwrap().members().len(), 0, "the leader may clear");
     let other = client.watch("web").unwrap();
     assert_eq!(other.snapshot().index(), watch.snapshot().index(), "one copy serves all");
-    assert_eq!(fake.count("/v1/health/service/web"), 4, "and one wait");
+    assert_eq!(fake.count("/v1/health/service/web"), 5, "and one wait; the leader was asked about the loss");
     client.shutdown().await;
     assert!(matches!(watch.changed().await, Err(Error::Closed)));
     assert!(matches!(client.watch("web"), Err(Error::Closed)));
@@ -222,5 +222,69 @@ async fn watches_have_a_bound_and_end_with_their_last_handle() {
     drop(one);
     client.watch("c").unwrap();
     assert!(matches!(client.watch(""), Err(Error::Name { .. })));
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
+    let fake = Fake::start();
+    for id in ["a", "b", "c"] {
+        fake.add(id, 1);
+    }
+    let (way, _listening) = callboard::http::memory();
+    let client = fake.builder().doubt_dialer(callboard::http::Dialer::Memory(way)).build().unwrap();
+    let mut watch = client.watch("web").unwrap();
+    watch.ready(3, LONG).await.unwrap();
+    fake.lose_data();
+    fake.change(|state| state.index += 10);
+    while watch.held().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((watch.held().unwrap().missing, watch.snapshot().members().len()), (3, 3));
+    let text = watch.error().unwrap().to_string();
+    assert!(text.contains("lists 0 and misses 3 endpoints, of which 3 of 3 dialled still answer"), "{text}");
+    assert!(fake.count("consistent") >= 1, "the leader was asked");
+    for id in ["a", "b", "c"] {
+        fake.add(id, 1);
+    }
+    while watch.held().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(watch.snapshot().members().len(), 3);
+    }
+    assert!(watch.error().is_none());
+    // A removal that is meant goes through all the same, later.
+    let before = Instant::now();
+    fake.change(|state| state.rows.clear());
+    assert_eq!(watch.changed().await.unwrap().members().len(), 0);
+    assert!((29..=33).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
+    assert!(watch.held().is_none());
+    let views = client.watches();
+    assert_eq!((views.len(), &*views[0].service, views[0].known), (1, "web", 0));
+    assert!(views[0].origin == Origin::Registry && views[0].error.is_none() && views[0].age.is_some());
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_of_the_dead_is_believed_at_once() {
+    let fake = Fake::start();
+    for id in ["a", "b", "c", "d"] {
+        fake.add(id, 1);
+    }
+    let (way, listening) = callboard::http::memory();
+    drop(listening);
+    let client = fake.builder().doubt_dialer(callboard::http::Dialer::Memory(way)).build().unwrap();
+    let mut watch = client.watch("web").unwrap();
+    watch.ready(4, LONG).await.unwrap();
+    let before = Instant::now();
+    fake.change(|state| state.rows.retain(|id, _| id == "a"));
+    assert_eq!(watch.changed().await.unwrap().members().len(), 1);
+    assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+    assert!(fake.count("consistent") == 1 && watch.held().is_none());
+    // Who went critical before is not missed at all.
+    fake.change(|state| state.rows.get_mut("a").unwrap().status = "critical".into());
+    watch.changed().await.unwrap();
+    fake.change(|state| state.rows.clear());
+    assert_eq!(watch.changed().await.unwrap().members().len(), 0);
+    assert_eq!(fake.count("consistent"), 1);
     client.shutdown().await;
 }

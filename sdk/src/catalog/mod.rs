@@ -14,4 +14,5 @@ pub use change::Change;
 pub use chunk::Member;
 pub use fixed::Catalog;
 pub use snapshot::{Members, Snapshot};
+pub(crate) use store::Writer;
 pub use store::{LastGood, Store, StoreError};

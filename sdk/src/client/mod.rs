@@ -9,13 +9,14 @@ mod catalog;
 mod kv;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use callboard_proto::ServiceName;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 pub(crate) use api::Api;
 pub use api::Read;
@@ -26,10 +27,14 @@ use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
-use crate::http::{Transport, TransportSettings};
-use crate::registration::{Host, Registered, Service};
+use crate::http::{Dialer, Transport, TransportSettings};
+use crate::registration::{BeatThread, Host, Registered, Service};
+#[cfg(feature = "dns")]
+use crate::resolve::Resolver;
 use crate::tower::HttpService;
-use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
+#[cfg(feature = "dns")]
+use crate::watch::DnsSource;
+use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle, WatchView};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -39,10 +44,15 @@ pub struct Client {
 
 struct Inner {
     api: Arc<Api>,
+    transport: TransportSettings,
+    // From the first registration on: where beats are sent from, over connections of its own.
+    beats: OnceLock<Option<(BeatThread, Arc<Api>)>>,
     config: ClientBuilder,
     watches: Mutex<Watches>,
     tracker: TaskTracker,
     end: CancellationToken,
+    #[cfg(feature = "dns")]
+    dns: Option<DnsSource>,
 }
 
 #[derive(Default)]
@@ -81,16 +91,26 @@ impl Client {
                 Some(value)
             }
         };
-        let transport = Transport::new(TransportSettings {
+        let transport = TransportSettings {
             servers,
             token,
             connect_timeout: config.connect_timeout,
             dialer: config.dialer.clone(),
-        })?;
-        let api = Arc::new(Api::new(transport, &config));
+            multiplex: config.multiplex_waits,
+        };
+        let api = Arc::new(Api::new(Transport::new(transport.clone())?, &config));
+        #[cfg(feature = "dns")]
+        let dns = config
+            .dns
+            .clone()
+            .map(|(domain, server)| DnsSource { resolver: server.map_or_else(Resolver::system, Resolver::at), domain });
         Ok(Self {
             inner: Arc::new(Inner {
+                #[cfg(feature = "dns")]
+                dns,
                 api,
+                transport,
+                beats: OnceLock::new(),
                 config,
                 watches: Mutex::default(),
                 tracker: TaskTracker::new(),
@@ -112,14 +132,40 @@ impl Client {
         if self.inner.end.is_cancelled() {
             return Err(Error::Closed);
         }
+        let config = &self.inner.config;
+        let beats = self.inner.beats.get_or_init(|| self.start_beats()).as_ref();
+        let (inner, key) = (Arc::downgrade(&self.inner), service.name().to_ascii_lowercase());
         let host = Host {
-            api: self.inner.api.clone(),
-            backoff: self.inner.config.backoff,
-            audit_every: self.inner.config.audit_every,
+            api: beats.map_or(&self.inner.api, |(_, api)| api).clone(),
+            backoff: config.backoff,
+            audit_every: config.audit_every,
             tracker: &self.inner.tracker,
             end: &self.inner.end,
+            thread: beats.map(|(thread, _)| thread),
+            find_watch: Box::new(move || {
+                let handle = inner.upgrade()?.watches.lock().live.get(&key)?.upgrade()?;
+                Some(handle.shared.clone())
+            }),
+            node: config.node.as_ref().map(|(name, _)| name.clone()),
+            silence_max: config.wait + config.wait / 16 + config.request_timeout,
         };
         crate::registration::register(host, service).await
+    }
+
+    /// Starts the thread for beats, unless they are sent from the application's runtime.
+    fn start_beats(&self) -> Option<(BeatThread, Arc<Api>)> {
+        let config = &self.inner.config;
+        if !config.beat_thread.unwrap_or(matches!(config.dialer, Dialer::Tcp)) {
+            return None;
+        }
+        let transport = Transport::new(self.inner.transport.clone()).ok()?;
+        match BeatThread::start() {
+            Ok(thread) => Some((thread, Arc::new(Api::new(transport, config)))),
+            Err(error) => {
+                warn!(error = %error, "no thread for beats; they are sent from the application's runtime");
+                None
+            }
+        }
     }
 
     /// Follows a service. All watches and balancers of one service share one task.
@@ -155,6 +201,15 @@ impl Client {
         self.balancer(service, settings).map(HttpService::new)
     }
 
+    /// Tells how every watch of the client stands, sorted by service.
+    #[must_use]
+    pub fn watches(&self) -> Vec<WatchView> {
+        let live: Vec<_> = self.inner.watches.lock().live.values().filter_map(Weak::upgrade).collect();
+        let mut views: Vec<WatchView> = live.iter().map(|handle| handle.shared.view()).collect();
+        views.sort_by(|a, b| a.service.cmp(&b.service));
+        views
+    }
+
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.
     pub fn forget(&self, service: &str) {
         self.inner.watches.lock().kept.remove(&service.to_ascii_lowercase());
@@ -180,8 +235,14 @@ impl Client {
         let shared = Arc::new(Shared::new(snapshot));
         let end = inner.end.child_token();
         let datacenter = inner.config.datacenter.as_deref().unwrap_or_default();
+        let store = inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key));
+        let listed = inner.config.statics.get(&key).cloned().unwrap_or_default();
+        let stand_in = StandIn::new(service.clone(), store.clone(), listed);
+        #[cfg(feature = "dns")]
+        let stand_in = stand_in.with_dns(inner.dns.clone());
         let poll = Poll {
-            store: inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key)),
+            store,
+            stand_in: Some(stand_in),
             service,
             api: inner.api.clone(),
             shared: shared.clone(),
@@ -191,6 +252,14 @@ impl Client {
                 backoff: inner.config.backoff,
                 refused_pause: std::time::Duration::from_secs(30),
             },
+            doubt: Doubt::new(inner.config.doubt),
+            dialer: match (&inner.config.doubt_dialer, &inner.config.dialer) {
+                (Some(dialer), _) => Some(dialer.clone()),
+                (None, Dialer::Tcp) => Some(Dialer::Tcp),
+                (None, Dialer::Memory(_)) => None,
+            },
+            connect_timeout: inner.config.doubt.connect_timeout,
+            samples: inner.config.doubt.samples,
             tracker: inner.tracker.clone(),
         };
         inner.tracker.spawn(crate::watch::run(poll, end.clone()));
@@ -207,6 +276,9 @@ impl Client {
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
         self.inner.api.transport.close();
+        if let Some(Some((_, api))) = self.inner.beats.get() {
+            api.transport.close();
+        }
     }
 }
 

@@ -7,6 +7,9 @@ mod address;
 mod connect;
 mod payload;
 mod pool;
+mod rank;
+mod servers;
+mod speech;
 mod stream;
 mod transport;
 

@@ -1,12 +1,14 @@
 //! What an application says about itself when it signs in.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callboard_proto::CheckStatus;
 use callboard_proto::api::agent::{ServiceRequest, WeightsRequest};
 use callboard_proto::api::check::CheckRequest;
 use callboard_proto::duration::GoDuration;
+use callboard_proto::instance::STARTED_META;
 
 use super::probe::InProcessCheck;
 
@@ -29,7 +31,11 @@ pub struct Service {
     pub(super) probes: Vec<InProcessCheck>,
     pub(super) patience: Option<Duration>,
     pub(super) limits: CheckRequest,
+    pub(super) stuck_after: Option<Duration>,
 }
+
+/// The pairs of meta that a registry takes.
+const META_MAX: usize = 64;
 
 impl Service {
     /// Describes an instance of a service. Its id is the service's name unless [`Self::id`] says otherwise; it beats
@@ -45,6 +51,7 @@ impl Service {
             probes: Vec::new(),
             patience: Some(Duration::from_secs(30)),
             limits: CheckRequest::default(),
+            stuck_after: None,
         }
     }
 
@@ -158,6 +165,15 @@ impl Service {
         self
     }
 
+    /// Sets after how long without an answer the application's runtime is taken for stuck, and the instance for critical
+    /// while it goes on beating: the time of one beat by default. Only where beats have a thread of their own
+    /// ([`crate::ClientBuilder::beat_thread`]).
+    #[must_use]
+    pub fn stuck_after(mut self, time: Duration) -> Self {
+        self.stuck_after = Some(time);
+        self
+    }
+
     /// Sets the status to begin with, passing by default. Begin with critical when the instance is not
     /// ready yet, and call [`super::Registered::set_status`] when it is.
     #[must_use]
@@ -181,10 +197,27 @@ impl Service {
         self
     }
 
+    /// Returns the service's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.request.name
+    }
+
     /// Returns the instance's id.
     #[must_use]
     pub fn instance_id(&self) -> &str {
         if self.request.id.is_empty() { &self.request.name } else { &self.request.id }
+    }
+
+    /// Adds when this process first signed in anywhere, for callers that let newcomers begin slowly. What the application
+    /// says itself stays, and where there is no room nothing is added.
+    pub(super) fn note_start(&mut self) {
+        static STARTED: OnceLock<u64> = OnceLock::new();
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let meta = &mut self.request.meta;
+        if meta.len() < META_MAX && !meta.contains_key(STARTED_META) {
+            meta.insert(STARTED_META.to_owned(), STARTED.get_or_init(now).to_string());
+        }
     }
 
     /// Returns the id of the check that is beaten.
@@ -238,6 +271,10 @@ mod tests {
         let minute = GoDuration::from(Duration::from_secs(60));
         assert_eq!([&beat, &request.checks[0]].map(|check| check.deregister_critical_service_after), [minute; 2]);
         assert_eq!(request.weights.unwrap().passing, 5);
+        let mut twice = [Service::new("a"), Service::new("b").meta(STARTED_META, "7")];
+        twice.iter_mut().for_each(Service::note_start);
+        assert!(twice[0].request.meta[STARTED_META].parse::<u64>().unwrap() > 1_600_000_000);
+        assert_eq!(twice[1].request.meta[STARTED_META], "7");
         assert!(Service::new("web").without_ttl().request(CheckStatus::Passing).check.is_none());
     }
 }
