@@ -28,7 +28,7 @@ use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Transport, TransportSettings};
 use crate::registration::{Host, Registered, Service};
-use crate::tower::HttpService;
+use crate::call::HttpService;
 use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.

@@ -1,6 +1,6 @@
 //! HTTP as a client: connections, the one pool of the project, and the transport to the control nodes.
 //!
-//! [`Pool`] and [`Payload`] also carry the data path (`tower`, and through it the sidecar);
+//! [`Pool`] and [`Payload`] also carry the data path (`call`, and through it the sidecar);
 //! [`Transport`] is for control calls only: small bodies, several servers, failover.
 
 mod address;

@@ -4,7 +4,7 @@
 //! the others grow old and are closed. A connection goes back when its response has ended, without a
 //! task per request. HTTP/2 shares one connection per key. Decides nothing about retries: it says
 //! whether a connection was used before and hands an unsent request back.
-//! Called by [`super::Transport`] and by `tower`; a program with several runtimes builds one per runtime.
+//! Called by [`super::Transport`] and by `call`; a program with several runtimes builds one per runtime.
 
 use std::collections::HashMap;
 use std::fmt;
