@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::judge::Judge;
+use super::limiter::Place;
 use crate::balance::Picked;
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
@@ -29,6 +30,8 @@ where
     picked: Option<Picked>,
     // None when nothing is left to be told, or was told by the trailers.
     judge: Option<Judge>,
+    // Of the limit on calls under way, where there is one.
+    place: Option<Place>,
 }
 
 impl<B> ResponseBody<B>
@@ -43,9 +46,10 @@ where
         lease: Option<Lease<EndpointKey, B>>,
         picked: Picked,
         judge: Option<Judge>,
+        place: Option<Place>,
     ) -> Self {
         let upgraded = lease.is_none();
-        let mut body = Self { incoming, lease, picked: Some(picked), judge };
+        let mut body = Self { incoming, lease, picked: Some(picked), judge, place };
         if body.incoming.is_end_stream() && !upgraded {
             body.finish();
         }
@@ -57,6 +61,7 @@ where
         if let Some(lease) = self.lease.take() {
             lease.give_back();
             self.picked = None;
+            self.place = None;
         }
     }
 
@@ -94,7 +99,7 @@ where
                 if let Some(mut picked) = this.picked.take() {
                     picked.record(Outcome::Failed);
                 }
-                this.lease = None;
+                (this.lease, this.place) = (None, None);
             }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }

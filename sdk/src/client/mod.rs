@@ -22,13 +22,13 @@ pub use api::Read;
 pub use kv::{KvPut, KvRemove};
 
 use crate::balance::{Balancer, BalancerSettings};
+use crate::call::HttpService;
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Transport, TransportSettings};
 use crate::registration::{Host, Registered, Service};
-use crate::call::HttpService;
 use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.

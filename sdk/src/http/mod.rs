@@ -12,8 +12,8 @@ mod transport;
 
 pub use address::Address;
 pub use connect::ConnectError;
-pub use payload::Payload;
-pub use pool::{Lease, Pool, PoolSettings, Protocol, Unsent};
+pub use payload::{Payload, Piece};
+pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
 pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

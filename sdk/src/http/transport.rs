@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full, Limited};
 
 use super::address::Address;
 use super::payload::Payload;
-use super::pool::{Pool, PoolSettings};
+use super::pool::{Bounds, Pool, PoolSettings};
 use super::stream::Dialer;
 use crate::error::Error;
 use callboard_proto::api::meta;
@@ -206,8 +206,8 @@ impl Transport {
         loop {
             let request = self.request(server, method, target, body).map_err(|error| bad(error.into()))?;
             let lease = match fresh {
-                false => self.pool.lease(place, server.authority(), server.socket()).await,
-                true => self.pool.lease_fresh(place, server.authority(), server.socket()).await,
+                false => self.pool.lease(place, server.authority(), server.socket(), Bounds::NONE).await,
+                true => self.pool.lease_fresh(place, server.authority(), server.socket(), Bounds::NONE).await,
             };
             let mut lease = lease.map_err(|error| unreachable(true, error.into()))?;
             let response = match lease.send(request).await {

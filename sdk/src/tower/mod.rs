@@ -2,4 +2,6 @@
 //!
 //! Decides nothing: what a call is, is decided in [`crate::call`], whose names that users of `tower` need stand here too.
 
-pub use crate::call::{Attempt, CallError, HashKey, HttpService, HttpSettings, Judge, Reason, ResponseBody, RetryBudget};
+pub use crate::call::{
+    Attempt, CallError, HashKey, HttpService, HttpSettings, Judge, Reason, ResponseBody, RetryBudget,
+};
