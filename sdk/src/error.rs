@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::tower::CallError;
+use crate::call::CallError;
 
 /// The cause of an error, whatever library it came from.
 pub type Cause = Box<dyn StdError + Send + Sync>;

@@ -25,7 +25,7 @@
 //! - [`endpoint`] is something that can be dialled, [`catalog`] the local copy of what the registry lists,
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
-//! - [`client`] is the handle from which all of it is had; [`tower`] calls services over HTTP;
+//! - [`call`] calls services over HTTP ([`tower`] is its `tower` side); [`client`] is the handle from which all of it is had;
 //! - `check` (feature of that name) probes how well something is.
 
 #[doc = include_str!("../docs/guide.md")]
@@ -33,6 +33,7 @@ pub mod guide {}
 
 pub mod backoff;
 pub mod balance;
+pub mod call;
 pub mod catalog;
 #[cfg(feature = "check")]
 pub mod check;

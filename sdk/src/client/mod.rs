@@ -23,6 +23,7 @@ pub use api::Read;
 pub use kv::{KvPut, KvRemove};
 
 use crate::balance::{Balancer, BalancerSettings};
+use crate::call::HttpService;
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
@@ -31,7 +32,6 @@ use crate::http::{Dialer, Transport, TransportSettings};
 use crate::registration::{BeatThread, Host, Registered, Service};
 #[cfg(feature = "dns")]
 use crate::resolve::Resolver;
-use crate::tower::HttpService;
 #[cfg(feature = "dns")]
 use crate::watch::DnsSource;
 use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle, WatchView};

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use super::address::Address;
 use super::connect;
 use super::payload::Payload;
-use super::pool::{Pool, PoolSettings, Protocol};
+use super::pool::{Bounds, Pool, PoolSettings, Protocol};
 use super::servers::{Server, Servers};
 use super::speech::{self, Speech};
 use super::stream::Dialer;
@@ -339,8 +339,8 @@ impl Transport {
             let protocol = pool.settings().protocol;
             let request = self.request(authority, protocol, question).map_err(|error| bad(error.into()))?;
             let lease = match fresh {
-                false => pool.lease(key, authority, server.socket).await,
-                true => pool.lease_fresh(key, authority, server.socket).await,
+                false => pool.lease(key, authority, server.socket, Bounds::NONE).await,
+                true => pool.lease_fresh(key, authority, server.socket, Bounds::NONE).await,
             };
             let mut lease = lease.map_err(|error| unreachable(true, error.into()))?;
             let response = match lease.send(request).await {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::deadline::Deadline;
 use crate::balance::Balancer;
+use crate::endpoint::Endpoint;
 use crate::error::Cause;
 
 /// Says how far a call came.
@@ -19,11 +21,30 @@ pub enum Reason {
     Broken,
     /// The response's head did not come in time. The request may have been carried out.
     Timeout,
-    /// The request cannot be sent as it is. Nothing was sent.
+    /// The request cannot be sent as it is, or its own body broke.
     Request,
+    /// The call's time was over. The request may have been carried out if a try is listed.
+    Deadline,
+    /// A bound on what may be under way was reached: the limit of the service, or the bounds of every endpoint left.
+    /// Nothing was sent.
+    Overloaded,
+    /// The server answered, and the answer was a reason to try again. Only in the list of tries.
+    Status,
 }
 
 impl Reason {
+    /// Lists them.
+    pub const ALL: [Reason; 8] = [
+        Reason::NoEndpoint,
+        Reason::Connect,
+        Reason::Broken,
+        Reason::Timeout,
+        Reason::Request,
+        Reason::Deadline,
+        Reason::Overloaded,
+        Reason::Status,
+    ];
+
     /// Returns the reason as a constant word, for metrics and headers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -33,7 +54,16 @@ impl Reason {
             Reason::Broken => "broken",
             Reason::Timeout => "timeout",
             Reason::Request => "request",
+            Reason::Deadline => "deadline",
+            Reason::Overloaded => "overloaded",
+            Reason::Status => "status",
         }
+    }
+
+    /// Says whether a try that ended so sent nothing.
+    #[must_use]
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Reason::NoEndpoint | Reason::Connect | Reason::Overloaded)
     }
 }
 
@@ -48,6 +78,25 @@ pub struct Attempt {
     pub reason: Reason,
     /// Why.
     pub cause: Cause,
+    /// When it began, counted from the beginning of the call.
+    pub begun: Duration,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Attempt {
+    /// Builds an account of a try that took no time.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint, reason: Reason, cause: Cause) -> Self {
+        Self {
+            instance: endpoint.id().to_owned(),
+            authority: endpoint.authority().to_owned(),
+            reason,
+            cause,
+            begun: Duration::ZERO,
+            took: Duration::ZERO,
+        }
+    }
 }
 
 /// Says why a call failed.
@@ -73,6 +122,10 @@ pub struct CallError {
     pub attempts: Vec<Attempt>,
     /// Whether a further try was refused because too many calls were being retried.
     pub budget_spent: bool,
+    /// The time the call had left in all; none without a deadline.
+    pub deadline_left: Option<Duration>,
+    /// What else there is to say: which bound was reached, which header is malformed.
+    pub cause: Option<Cause>,
 }
 
 impl CallError {
@@ -90,7 +143,17 @@ impl CallError {
             age: balancer.age(),
             attempts,
             budget_spent,
+            deadline_left: None,
+            cause: None,
         })
+    }
+
+    /// Adds what only some calls have.
+    #[cold]
+    pub(super) fn with(mut self: Box<Self>, deadline: Option<Deadline>, cause: Option<Cause>) -> Box<Self> {
+        self.deadline_left = deadline.map(|deadline| deadline.left().unwrap_or_default());
+        self.cause = cause;
+        self
     }
 
     /// Says whether the same call may succeed later; a request that cannot be sent never will.
@@ -103,8 +166,9 @@ impl CallError {
     /// done twice may be sent again.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        matches!(self.reason, Reason::NoEndpoint | Reason::Connect | Reason::Request)
-            && self.attempts.iter().all(|attempt| attempt.reason == Reason::Connect)
+        // A call that ended between its tries has none that was sent.
+        let ended = self.reason.is_unsent() || matches!(self.reason, Reason::Request | Reason::Deadline);
+        ended && self.attempts.iter().all(|attempt| attempt.reason.is_unsent())
     }
 }
 
@@ -116,6 +180,9 @@ impl fmt::Display for CallError {
             Reason::Broken => "the connection broke",
             Reason::Timeout => "no response in time",
             Reason::Request => "the request cannot be sent",
+            Reason::Deadline => "its time was over",
+            Reason::Overloaded => "too much is under way",
+            Reason::Status => "refused by the server",
         };
         write!(
             f,
@@ -124,7 +191,23 @@ impl fmt::Display for CallError {
         )?;
         for (place, attempt) in self.attempts.iter().enumerate() {
             let cause = crate::error::chain(&*attempt.cause);
-            write!(f, "; try {} to {} at {}: {cause}", place + 1, attempt.instance, attempt.authority)?;
+            write!(
+                f,
+                "; try {} to {} at {} (begun after {:.1?}, took {:.1?}): {cause}",
+                place + 1,
+                attempt.instance,
+                attempt.authority,
+                attempt.begun,
+                attempt.took
+            )?;
+        }
+        if let Some(cause) = &self.cause {
+            write!(f, "; {}", crate::error::chain(&**cause))?;
+        }
+        match self.deadline_left {
+            Some(Duration::ZERO) => f.write_str("; no time left")?,
+            Some(left) => write!(f, "; {left:.1?} left")?,
+            None => {}
         }
         if self.budget_spent {
             f.write_str("; no further try, because too many calls are being retried")?;
