@@ -26,7 +26,8 @@
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
 //! - [`call`] calls services over HTTP ([`tower`] is its `tower` side); [`client`] is the handle from which all of it is had;
-//! - `check` (feature of that name) probes how well something is.
+//! - `check` (feature of that name) probes how well something is;
+//! - `testing` (feature of that name) is a control node in memory, for the tests of applications.
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
@@ -45,6 +46,8 @@ pub mod http;
 pub mod registration;
 mod resolve;
 pub mod signal;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tower;
 pub mod watch;
 
