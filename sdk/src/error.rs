@@ -130,6 +130,29 @@ pub enum Error {
         /// How many of the missing were dialled.
         dialled: usize,
     },
+    /// A value is not what the application reads from or writes to this key. A last good value stays.
+    #[error("the value of {key:?} cannot be used")]
+    Decode {
+        /// The key.
+        key: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The key is used for something else than a lock, or for a semaphore of another size. Nothing was changed.
+    #[error("{key:?} is used for something else than what was asked for")]
+    LockConflict {
+        /// The key.
+        key: String,
+    },
+    /// The lock was not to be had within the time that the caller was ready to wait. Nothing is held.
+    #[error("locking {key:?}: held by others for {after:?}")]
+    NotLocked {
+        /// The key.
+        key: String,
+        /// The time given.
+        after: Duration,
+    },
     /// A call to a service failed; every try is listed.
     #[error(transparent)]
     Call(#[from] Box<CallError>),
@@ -144,11 +167,17 @@ impl Error {
             | Error::Timeout { .. }
             | Error::NotRegistered { .. }
             | Error::Doubted { .. }
-            | Error::NotReady { .. } => true,
+            | Error::NotReady { .. }
+            | Error::NotLocked { .. } => true,
             Error::Status { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Error::Call(call) => call.is_retryable(),
             Error::Answer { .. } => true,
-            Error::Config { .. } | Error::Bound { .. } | Error::Closed | Error::Name { .. } => false,
+            Error::Config { .. }
+            | Error::Bound { .. }
+            | Error::Closed
+            | Error::Name { .. }
+            | Error::Decode { .. }
+            | Error::LockConflict { .. } => false,
         }
     }
 

@@ -25,6 +25,7 @@
 //! - [`endpoint`] is something that can be dialled, [`catalog`] the local copy of what the registry lists,
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
+//! - [`lock`] holds locks, elections and semaphores, each with a fencing token;
 //! - [`call`] calls services over HTTP ([`tower`] is its `tower` side); [`client`] is the handle from which all of it is had;
 //! - `check` (feature of that name) probes how well something is;
 //! - `testing` (feature of that name) is a control node in memory, for the tests of applications.
@@ -43,6 +44,7 @@ pub mod config;
 pub mod endpoint;
 pub mod error;
 pub mod http;
+pub mod lock;
 pub mod registration;
 mod resolve;
 pub mod signal;

@@ -6,7 +6,10 @@
 mod agent;
 mod api;
 mod catalog;
+mod event;
 mod kv;
+mod session;
+mod typed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -14,14 +17,19 @@ use std::sync::{Arc, OnceLock, Weak};
 use callboard_proto::ServiceName;
 use http::HeaderValue;
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 pub(crate) use api::Api;
 pub use api::Read;
+pub use event::EventFilter;
+pub(crate) use kv::kv_path;
 pub use kv::{KvPut, KvRemove};
+pub use typed::Versioned;
 
+use crate::backoff::Backoff;
 use crate::balance::{Balancer, BalancerSettings};
 use crate::call::HttpService;
 use crate::catalog::{Snapshot, Store};
@@ -36,6 +44,9 @@ use crate::resolve::Resolver;
 use crate::watch::DnsSource;
 use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle, WatchView};
 
+/// How long a question rests that was refused.
+const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
 pub struct Client {
@@ -49,6 +60,8 @@ struct Inner {
     beats: OnceLock<Option<(BeatThread, Arc<Api>)>>,
     config: ClientBuilder,
     watches: Mutex<Watches>,
+    // A permit for each key, prefix, entry or session that is followed.
+    followed: Arc<Semaphore>,
     tracker: TaskTracker,
     end: CancellationToken,
     #[cfg(feature = "dns")]
@@ -111,6 +124,7 @@ impl Client {
                 api,
                 transport,
                 beats: OnceLock::new(),
+                followed: Arc::new(Semaphore::new(config.watches_max)),
                 config,
                 watches: Mutex::default(),
                 tracker: TaskTracker::new(),
@@ -121,6 +135,34 @@ impl Client {
 
     pub(crate) fn api(&self) -> &Arc<Api> {
         &self.inner.api
+    }
+
+    /// Returns what a task needs that follows something: its place among the bounded many, and its end.
+    pub(crate) fn follower(&self) -> Result<(OwnedSemaphorePermit, CancellationToken), Error> {
+        let inner = &*self.inner;
+        if inner.end.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        let permit = Arc::clone(&inner.followed).try_acquire_owned();
+        let bound = Error::Bound { what: "keys, entries and sessions followed at once", max: inner.config.watches_max };
+        Ok((permit.map_err(|_| bound)?, inner.end.child_token()))
+    }
+
+    pub(crate) fn tracker(&self) -> &TaskTracker {
+        &self.inner.tracker
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.inner.config.backoff
+    }
+
+    pub(crate) fn cursor_settings(&self) -> CursorSettings {
+        CursorSettings {
+            wait: self.inner.config.wait,
+            stale: self.inner.config.stale_reads,
+            backoff: self.inner.config.backoff,
+            refused_pause: REFUSED_PAUSE,
+        }
     }
 
     /// Registers an instance and keeps the registration true until the guard is drained or dropped.
@@ -246,12 +288,7 @@ impl Client {
             service,
             api: inner.api.clone(),
             shared: shared.clone(),
-            settings: CursorSettings {
-                wait: inner.config.wait,
-                stale: inner.config.stale_reads,
-                backoff: inner.config.backoff,
-                refused_pause: std::time::Duration::from_secs(30),
-            },
+            settings: self.cursor_settings(),
             doubt: Doubt::new(inner.config.doubt),
             dialer: match (&inner.config.doubt_dialer, &inner.config.dialer) {
                 (Some(dialer), _) => Some(dialer.clone()),

@@ -1,10 +1,12 @@
 //! What may go wrong on order, and whom it meets.
 //!
-//! A fault meets the requests of one server (or all) whose path begins as told, until it is healed or used up. Several
-//! may meet one request: the waits add up, and the first that has an answer of its own gives it. Called by `serve`.
+//! A fault meets the requests of one server (or all) whose path (or method and path: `PUT /v1/kv`) begins as told, until
+//! it is healed or used up. Several may meet one request: the waits add up, and the first that has an answer of its own gives it. Called by `serve`.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use http::Method;
 
 use super::state::State;
 
@@ -70,10 +72,12 @@ impl Faults {
     }
 
     /// Returns what meets a request; `arrives` counts it against what meets so many requests.
-    pub(super) fn meet(&mut self, server: &str, path: &str, arrives: bool) -> Met {
+    pub(super) fn meet(&mut self, server: &str, method: &Method, path: &str, arrives: bool) -> Met {
+        let line = format!("{method} {path}");
         let mut met = Met::default();
         for ordered in &mut self.0 {
-            if !server.starts_with(&ordered.server) || !path.starts_with(&ordered.path) || ordered.left == Some(0) {
+            let told = path.starts_with(&ordered.path) || line.starts_with(&ordered.path);
+            if !server.starts_with(&ordered.server) || !told || ordered.left == Some(0) {
                 continue;
             }
             if let (Some(left), true) = (&mut ordered.left, arrives) {
@@ -103,13 +107,17 @@ mod tests {
         faults.order("one", "/v1/kv", Fault::Close, Some(1), &state);
         faults.order("", "/", Fault::Slow(Duration::from_secs(1)), None, &state);
         faults.order("two", "", Fault::Slow(Duration::from_secs(2)), None, &state);
-        assert_eq!(faults.meet("two:2", "/v1/kv/a", true).delay, Duration::from_secs(3), "waits add up");
-        assert_eq!(faults.meet("one:1", "/v1/kv/a", false).instead, Some(Fault::Close), "a look does not use it up");
-        assert_eq!(faults.meet("one:1", "/v1/kv/a", true).instead, Some(Fault::Close));
-        assert_eq!(faults.meet("one:1", "/v1/kv/a", true).instead, None, "it was for one request");
+        assert_eq!(faults.meet("two:2", &Method::GET, "/v1/kv/a", true).delay, Duration::from_secs(3), "waits add up");
+        assert_eq!(
+            faults.meet("one:1", &Method::GET, "/v1/kv/a", false).instead,
+            Some(Fault::Close),
+            "a look does not use it up"
+        );
+        assert_eq!(faults.meet("one:1", &Method::GET, "/v1/kv/a", true).instead, Some(Fault::Close));
+        assert_eq!(faults.meet("one:1", &Method::GET, "/v1/kv/a", true).instead, None, "it was for one request");
         faults.heal("two");
-        assert_eq!(faults.meet("two:2", "/", true).delay, Duration::from_secs(1));
+        assert_eq!(faults.meet("two:2", &Method::GET, "/", true).delay, Duration::from_secs(1));
         faults.heal("");
-        assert!(faults.meet("two:2", "/", true).delay.is_zero());
+        assert!(faults.meet("two:2", &Method::GET, "/", true).delay.is_zero());
     }
 }

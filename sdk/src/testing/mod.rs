@@ -22,13 +22,13 @@ use std::time::Duration;
 
 use callboard_proto::CheckStatus;
 pub(crate) use callboard_proto::api::decode::Unknown;
+use http::Method;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use fault::Fault;
 pub use state::{NODE, Row, State};
-pub use store::SessionRow;
 
 use crate::client::Client;
 use crate::config::ClientBuilder;
@@ -75,8 +75,8 @@ impl Shared {
         done
     }
 
-    fn meet(&self, server: &str, path: &str, arrives: bool) -> Met {
-        self.inner.lock().faults.meet(server, path, arrives)
+    fn meet(&self, server: &str, method: &Method, path: &str, arrives: bool) -> Met {
+        self.inner.lock().faults.meet(server, method, path, arrives)
     }
 
     fn note(&self, line: String) {
@@ -157,7 +157,13 @@ impl Registry {
     /// name, lead to the same registry; faults tell them apart.
     #[must_use]
     pub fn builder(&self) -> ClientBuilder {
-        Client::builder().server("one:1").dialer(Dialer::Memory(self.memory.clone()))
+        Client::builder().server("one:1").dialer(self.dialer())
+    }
+
+    /// Returns the way to it, whatever the servers of a client are called: for clients that only some faults shall meet.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        Dialer::Memory(self.memory.clone())
     }
 
     /// Builds a client with default settings.
@@ -168,7 +174,8 @@ impl Registry {
         self.builder().build()
     }
 
-    /// From now on, requests to `server` (any if empty) whose path begins so meet the fault. Whoever waits meets it too.
+    /// From now on, requests to `server` (any if empty) whose path begins so meet the fault; `path` may begin with a
+    /// method, as in `PUT /v1/kv`. Whoever waits meets it too.
     pub fn fault(&self, server: &str, path: &str, fault: Fault) {
         self.order(server, path, fault, None);
     }

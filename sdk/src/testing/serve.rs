@@ -109,7 +109,7 @@ async fn reply(shared: &Shared, server: &str, head: &Parts, body: &[u8]) -> (Rep
             Ok((options, params)) => (params, options),
             Err(error) => return (Reply::text(400, error.to_string()), Met::default()),
         };
-    let mut met = shared.meet(server, path, true);
+    let mut met = shared.meet(server, &head.method, path, true);
     if !met.delay.is_zero() {
         tokio::time::sleep(met.delay).await;
     }
@@ -124,7 +124,7 @@ async fn reply(shared: &Shared, server: &str, head: &Parts, body: &[u8]) -> (Rep
         while met.hang {
             // The sender lives in `shared`.
             let _ = changed.changed().await;
-            met = shared.meet(server, path, false);
+            met = shared.meet(server, &head.method, path, false);
         }
         if matches!(met.instead, Some(Fault::Close | Fault::Status(..))) {
             return (Reply::text(500, ""), met);
@@ -151,6 +151,6 @@ async fn reply(shared: &Shared, server: &str, head: &Parts, body: &[u8]) -> (Rep
         was_absent = reply.absent;
         // Whatever ended the wait, the next round sees it.
         let _ = tokio::time::timeout_at(until, changed.changed()).await;
-        met = shared.meet(server, path, false);
+        met = shared.meet(server, &head.method, path, false);
     }
 }

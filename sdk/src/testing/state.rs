@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use callboard_proto::api::agent::ServiceRequest;
 use callboard_proto::api::check::CheckUpdate;
+use callboard_proto::api::event::UserEvent;
 use callboard_proto::check::{Check, SERVICE_MAINTENANCE};
 use callboard_proto::definition::Probe;
 use callboard_proto::kv::KvEntry;
@@ -17,7 +18,7 @@ use callboard_proto::{CheckStatus, Index, Instance, Node, NodeName};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::store::SessionRow;
+use super::store::Live;
 
 /// The node that everything belongs to which names no other.
 pub const NODE: &str = "n1";
@@ -64,11 +65,11 @@ pub struct State {
     pub(super) kv_index: u64,
     // Until when a key cannot be locked.
     pub(super) delays: BTreeMap<String, Instant>,
-    pub(super) sessions: BTreeMap<String, SessionRow>,
+    pub(super) sessions: BTreeMap<String, Live>,
     pub(super) sessions_index: u64,
     pub(super) config: BTreeMap<(String, String), Value>,
     pub(super) config_index: u64,
-    pub(super) events: VecDeque<Value>,
+    pub(super) events: VecDeque<UserEvent>,
     // Counts what was given an id, over losses of data too: an id never comes back.
     pub(super) named: u64,
 }
@@ -325,6 +326,11 @@ impl State {
 
     pub(super) fn services_index(&self) -> u64 {
         self.services.values().copied().max().unwrap_or(0).max(self.last_extinction)
+    }
+
+    /// Moves the index on, as writes do that concern nobody here.
+    pub fn advance(&mut self, by: u64) {
+        self.index += by;
     }
 
     /// Loses everything, the index included, as a registry without its disk does.

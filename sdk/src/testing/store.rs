@@ -4,48 +4,23 @@
 //! cannot be locked afterwards. A session ends at its TTL and not a moment later, which is the least that a server
 //! promises: what holds here holds against servers that wait longer.
 
-use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use callboard_proto::Index;
-use callboard_proto::duration::GoDuration;
+use callboard_proto::api::event::{EVENTS_MAX, UserEvent};
+use callboard_proto::api::session::{Session, SessionRequest, TTL_MIN};
+use callboard_proto::api::valid::InvalidRequest;
+use callboard_proto::check::SERF_HEALTH;
 use callboard_proto::kv::KvEntry;
-use serde_json::{Value, json};
+use callboard_proto::session::{SessionBehavior, SessionRow};
+use callboard_proto::{CheckId, Index, NodeName};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::state::State;
+use super::state::{NODE, State};
 
-/// The most events that are kept.
-const EVENTS_MAX: usize = 256;
-
-/// A session.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SessionRow {
-    /// Its id.
-    pub id: String,
-    /// For people.
-    pub name: String,
-    /// The node it belongs to.
-    pub node: String,
-    /// How long its keys cannot be locked after it ended.
-    pub lock_delay: Duration,
-    /// Whether its keys go with it.
-    pub deletes: bool,
-    /// How long it lasts without a renewal; none: for ever.
-    pub ttl: Option<Duration>,
-    pub(super) ttl_text: String,
-    pub(super) checks: Vec<String>,
+/// A session, and when it ends unless it is renewed.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) row: SessionRow,
     pub(super) expires: Option<Instant>,
-    pub(super) created: u64,
-}
-
-impl SessionRow {
-    pub(super) fn shown(&self) -> Value {
-        json!({"ID": self.id, "Name": self.name, "Node": self.node, "LockDelay": self.lock_delay.as_nanos() as u64,
-            "Behavior": if self.deletes { "delete" } else { "release" }, "TTL": self.ttl_text, "NodeChecks": self.checks,
-            "ServiceChecks": null, "CreateIndex": self.created, "ModifyIndex": self.created})
-    }
 }
 
 /// Says how a key is written.
@@ -118,6 +93,11 @@ impl State {
         self.kv_index = index.0;
     }
 
+    /// Deletes a key, whoever holds it.
+    pub fn remove_key(&mut self, key: &str) {
+        self.delete(key, None);
+    }
+
     /// Deletes a key; true also when there was none.
     pub(super) fn delete(&mut self, key: &str, cas: Option<u64>) -> bool {
         let Some(entry) = self.kv.get(key) else { return true };
@@ -149,84 +129,38 @@ impl State {
         live.max(dead).unwrap_or(self.kv_index)
     }
 
-    /// Opens a session as a body says; the error is the text of a 500.
-    pub(super) fn open_session(&mut self, body: &Value, now: Instant) -> Result<String, String> {
-        let field = |name: &str| {
-            let fields = body.as_object()?;
-            fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        };
-        let text = |name: &str| field(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let ttl_text = text("TTL");
-        let mut ttl = None;
-        if !ttl_text.is_empty() {
-            let parsed =
-                GoDuration::parse(&ttl_text).map_err(|error| format!("Session TTL '{ttl_text}' invalid: {error}"))?;
-            let bounds = Duration::from_secs(10)..=Duration::from_secs(24 * 3600);
-            if parsed.0 != 0 && !bounds.contains(&parsed.to_std()) {
-                return Err(format!("Invalid Session TTL '{}', must be between [10s=24h0m0s]", parsed.0));
-            }
-            ttl = parsed.positive();
-        }
-        let lock_delay = match field("LockDelay") {
-            None | Some(Value::Null) => Duration::from_secs(15),
-            Some(Value::String(text)) => GoDuration::parse(text).map_err(|error| error.to_string())?.to_std(),
-            Some(number) => match number.as_u64().ok_or("LockDelay is neither a duration nor a number")? {
-                seconds @ 0..1000 => Duration::from_secs(seconds),
-                nanos => Duration::from_nanos(nanos),
-            },
-        };
-        let deletes = match text("Behavior").as_str() {
-            "" | "release" => false,
-            "delete" => true,
-            other => return Err(format!("Invalid Behavior setting '{other}'")),
-        };
-        let listed = field("NodeChecks").or_else(|| field("Checks")).and_then(Value::as_array);
-        let checks = listed.map_or_else(
-            || vec!["serfHealth".to_owned()],
-            |listed| listed.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        );
-        let known = |check: &String| {
-            check == "serfHealth"
-                || self.rows.values().any(|row| row.checks.iter().any(|row| row.id.as_str() == *check))
-        };
-        if let Some(unknown) = checks.iter().find(|check| !known(check)) {
-            return Err(format!("Missing check '{unknown}' registration"));
-        }
-        let node = Some(text("Node")).filter(|node| !node.is_empty()).unwrap_or_else(|| super::state::NODE.to_owned());
+    /// Opens a session; the error is the text of a 500.
+    pub(super) fn open_session(&mut self, request: SessionRequest, now: Instant) -> Result<String, InvalidRequest> {
         let id = self.name();
+        let mut row = request.validate(&id, &node(), TTL_MIN)?;
+        let known = |wanted: &CheckId| self.rows.values().flat_map(|row| &row.checks).any(|check| check.id == *wanted);
+        let own = row.node_checks.iter().filter(|check| check.as_str() != SERF_HEALTH);
+        if let Some(unknown) = own.chain(&row.service_checks).find(|check| !known(check)) {
+            return Err(InvalidRequest(format!("Missing check '{unknown}' registration")));
+        }
         let index = self.next_index();
         self.sessions_index = index;
-        let session = SessionRow {
-            id: id.clone(),
-            name: text("Name"),
-            node,
-            lock_delay: lock_delay.min(Duration::from_secs(60)),
-            deletes,
-            ttl,
-            ttl_text,
-            checks,
-            expires: ttl.map(|ttl| now + ttl),
-            created: index,
-        };
-        self.sessions.insert(id.clone(), session);
+        (row.created, row.modified) = (Index(index), Index(index));
+        let expires = row.ttl().map(|ttl| now + ttl);
+        self.sessions.insert(id.clone(), Live { row, expires });
         Ok(id)
     }
 
     /// Returns every session, by id.
     pub fn sessions(&self) -> impl Iterator<Item = &SessionRow> {
-        self.sessions.values()
+        self.sessions.values().map(|live| &live.row)
     }
 
     /// Renews a session; none when it is unknown. No index moves.
-    pub(super) fn renew(&mut self, id: &str, now: Instant) -> Option<Value> {
-        let session = self.sessions.get_mut(id)?;
-        session.expires = session.ttl.map(|ttl| now + ttl);
-        Some(session.shown())
+    pub(super) fn renew(&mut self, id: &str, now: Instant) -> Option<Session> {
+        let live = self.sessions.get_mut(id)?;
+        live.expires = live.row.ttl().map(|ttl| now + ttl);
+        Some(Session::of(&live.row))
     }
 
     /// Ends a session and does to its keys what it was opened for, as one write. False when it is unknown.
     pub fn end_session(&mut self, id: &str) -> bool {
-        let Some(session) = self.sessions.remove(id) else { return false };
+        let Some(Live { row: session, .. }) = self.sessions.remove(id) else { return false };
         let index = self.next_index();
         self.sessions_index = index;
         let held: Vec<String> =
@@ -236,7 +170,7 @@ impl State {
             if !session.lock_delay.is_zero() {
                 self.delays.insert(key.clone(), Instant::now() + session.lock_delay);
             }
-            if session.deletes {
+            if session.behavior == SessionBehavior::Delete {
                 self.kv.remove(&key);
                 self.graves.insert(key, index);
             } else if let Some(entry) = self.kv.get_mut(&key) {
@@ -248,8 +182,8 @@ impl State {
 
     /// Ends the sessions whose time has run out. Says whether there were any.
     pub(super) fn expire_sessions(&mut self, now: Instant) -> bool {
-        let over = |session: &&SessionRow| session.expires.is_some_and(|at| at <= now);
-        let ids: Vec<String> = self.sessions.values().filter(over).map(|session| session.id.clone()).collect();
+        let over = |live: &&Live| live.expires.is_some_and(|at| at <= now);
+        let ids: Vec<String> = self.sessions.values().filter(over).map(|live| live.row.id.to_string()).collect();
         for id in &ids {
             self.end_session(id);
         }
@@ -286,12 +220,16 @@ impl State {
         }
     }
 
-    /// Fires an event and returns it as it is shown.
-    pub fn fire(&mut self, name: &str, payload: &[u8]) -> Value {
-        let id = self.name();
-        let payload = (!payload.is_empty()).then(|| STANDARD.encode(payload));
-        let event = json!({"ID": id, "Name": name, "Payload": payload, "NodeFilter": "", "ServiceFilter": "",
-            "TagFilter": "", "Version": 1, "LTime": self.named});
+    /// Fires an event and returns it as it is listed.
+    pub fn fire(&mut self, name: &str, payload: &[u8]) -> UserEvent {
+        let event = UserEvent {
+            id: self.name(),
+            name: name.to_owned(),
+            payload: UserEvent::encode(payload),
+            version: 1,
+            ltime: self.named,
+            ..UserEvent::default()
+        };
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
@@ -309,10 +247,7 @@ impl State {
     }
 }
 
-/// Returns the pseudo index of a list of events: both halves of the last id, xor; 1 when there is none.
-pub(super) fn pseudo_index(last: Option<&Value>) -> u64 {
-    let Some(id) = last.and_then(|event| event["ID"].as_str()) else { return 1 };
-    let digits: String = id.chars().filter(char::is_ascii_hexdigit).collect();
-    let half = |part: Option<&str>| part.and_then(|part| u64::from_str_radix(part, 16).ok()).unwrap_or(0);
-    (half(digits.get(..16)) ^ half(digits.get(16..32))).max(1)
+/// The node of whoever names none.
+fn node() -> NodeName {
+    NodeName::parse(NODE).unwrap_or_default()
 }

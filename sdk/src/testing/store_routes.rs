@@ -2,14 +2,17 @@
 //!
 //! Called by `routes`.
 
+use callboard_proto::api::decode::{Unknown, from_slice};
+use callboard_proto::api::event::UserEvent;
 use callboard_proto::api::kv::KvShown;
+use callboard_proto::api::session::{Session, SessionCreated, SessionRequest};
 use callboard_proto::kv::VALUE_MAX;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::routes::{Call, Reply};
 use super::state::State;
-use super::store::{Put, pseudo_index};
+use super::store::Put;
 
 pub(super) fn answer(state: &mut State, call: &Call<'_>) -> Option<Reply> {
     if let Some(key) = call.after("/v1/kv/") {
@@ -107,17 +110,19 @@ fn kv_delete(state: &mut State, call: &Call<'_>, key: &str) -> Reply {
 fn session(state: &mut State, call: &Call<'_>, rest: &str) -> Option<Reply> {
     let put = *call.method == Method::PUT;
     let shown = |state: &State, wanted: &dyn Fn(&str, &str) -> bool| {
-        let rows = state.sessions.values().filter(|session| wanted(&session.id, &session.node));
-        Reply::json(&rows.map(|session| session.shown()).collect::<Vec<_>>()).at(state.sessions_index)
+        let rows = state.sessions().filter(|row| wanted(&row.id, row.node.as_str()));
+        Reply::json(&rows.map(Session::of).collect::<Vec<_>>()).at(state.sessions_index)
     };
     let (verb, name) = rest.split_once('/').unwrap_or((rest, ""));
     Some(match (put, verb) {
         (true, "create") => {
-            let body = if call.body.is_empty() { Ok(json!({})) } else { serde_json::from_slice::<Value>(call.body) };
-            match body.map(|body| state.open_session(&body, call.now)) {
-                Err(error) => Reply::text(400, format!("Request decode failed: {error}")),
-                Ok(Err(text)) => Reply::text(500, text),
-                Ok(Ok(id)) => Reply::json(&json!({"ID": id})),
+            let body = if call.body.is_empty() { b"{}" } else { call.body };
+            match from_slice::<SessionRequest>(body, Unknown::Refuse) {
+                Err(error) => Reply::text(400, error.to_string()),
+                Ok(request) => match state.open_session(request, call.now) {
+                    Err(error) => Reply::text(500, error.to_string()),
+                    Ok(id) => Reply::json(&SessionCreated { id }),
+                },
             }
         }
         (true, "renew") => match state.renew(name, call.now) {
@@ -181,8 +186,8 @@ fn event(state: &mut State, call: &Call<'_>) -> Option<Reply> {
         return None;
     }
     let name = call.params.filled("name");
-    let events: Vec<&Value> =
-        state.events.iter().filter(|event| name.is_none_or(|name| event["Name"].as_str() == Some(name))).collect();
-    let index = pseudo_index(events.last().copied());
+    let events: Vec<&UserEvent> =
+        state.events.iter().filter(|event| name.is_none_or(|name| event.name == name)).collect();
+    let index = events.last().map_or(1, |event| event.list_index().0);
     Some(Reply { pseudo: true, ..Reply::json(&events).at(index) })
 }

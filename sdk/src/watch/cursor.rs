@@ -88,13 +88,21 @@ pub struct Cursor {
     seen: Index,
     mode: Mode,
     failures: u32,
+    // Whether indexes say what is newer, or only whether two answers are the same.
+    ordered: bool,
 }
 
 impl Cursor {
     /// Builds a cursor that has seen nothing.
     #[must_use]
     pub fn new(settings: CursorSettings) -> Self {
-        Self { settings, seen: Index::ZERO, mode: Mode::Look, failures: 0 }
+        Self { settings, seen: Index::ZERO, mode: Mode::Look, failures: 0, ordered: true }
+    }
+
+    /// Builds a cursor over a pseudo index, as lists of events have: any other index is news.
+    #[must_use]
+    pub fn by_equality(settings: CursorSettings) -> Self {
+        Self { ordered: false, ..Self::new(settings) }
     }
 
     /// Returns the index of what was published last.
@@ -134,7 +142,7 @@ impl Cursor {
             // A server without a leader may have lost its rows, or never had them.
             Reply::Rows { meta, empty: true, .. } if holding && !meta.known_leader => self.fail(dice),
             Reply::Rows { meta, suspicious, .. }
-                if (meta.index < self.seen || suspicious) && self.mode != Mode::Confirm =>
+                if ((self.ordered && meta.index < self.seen) || suspicious) && self.mode != Mode::Confirm =>
             {
                 self.failures = 0;
                 self.mode = Mode::Confirm;
@@ -247,6 +255,15 @@ mod tests {
         assert_eq!(waits(&cursor), Some(3));
         assert_eq!(cursor.reply(rows(2), true, 0), Step::Confirm);
         assert_eq!(cursor.reply(rows(3), true, 0), Step::Unchanged, "it was a server that lagged");
+    }
+
+    #[test]
+    fn a_pseudo_index_is_compared_for_equality_only() {
+        let mut cursor = Cursor::by_equality(cursor().settings);
+        assert_eq!(cursor.reply(rows(70), false, 0), Step::Publish);
+        assert_eq!(cursor.reply(rows(3), true, 0), Step::Publish);
+        assert_eq!(cursor.reply(rows(3), true, 0), Step::Unchanged);
+        assert_eq!(waits(&cursor), Some(3));
     }
 
     #[test]

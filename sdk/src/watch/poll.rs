@@ -275,7 +275,7 @@ struct Good {
 }
 
 /// Tells a wrong question from a server in trouble.
-fn refusal(error: &Error) -> Reply {
+pub(super) fn refusal(error: &Error) -> Reply {
     match error.status() {
         Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Reply::Refused,
         _ => Reply::Failed,
