@@ -8,6 +8,7 @@
 mod aside;
 mod clock;
 mod latency;
+mod outlier;
 mod stats;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use std::net::{IpAddr, SocketAddr};
 pub use aside::{Aside, Ejection};
 pub use clock::Clock;
 pub use latency::Latency;
+pub use outlier::Outliers;
+pub(crate) use outlier::judge;
 pub use stats::{EndpointKey, EndpointStats, Load, Outcome, Report, Tally};
 
 /// Says what the worst check of an instance says.

@@ -9,6 +9,7 @@ mod chunk;
 mod fixed;
 mod snapshot;
 mod store;
+mod sweep;
 
 pub use change::Change;
 pub use chunk::Member;
