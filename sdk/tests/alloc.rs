@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use callboard::balance::{Ask, Balancer, Policy};
+use callboard::balance::{Ask, Balancer, BalancerSettings, Policy, SlowStart};
 use callboard::catalog::Snapshot;
 use callboard::endpoint::{Endpoint, Outcome};
 
@@ -63,5 +63,23 @@ fn a_pick_in_vain_allocates_nothing() {
         let snapshot = balancer.snapshot();
         let tried: Vec<_> = snapshot.members().iter().map(|m| m.stats().key()).collect();
         assert_eq!(allocations(&balancer, &Ask::any().without(&tried)), 0, "{balancer:?}");
+    }
+}
+
+#[test]
+fn a_pick_with_everything_on_allocates_nothing() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for policy in POLICIES {
+        let rows = (0..100).map(|n| {
+            let row = Endpoint::new(&format!("web-{n}"), &format!("10.0.0.{n}"), 80).weighted(1 + n % 7, 1);
+            row.in_zone(["a", "b", "c"][n as usize % 3]).started_at(if n % 10 == 0 { now } else { 1 })
+        });
+        let settings = BalancerSettings::new(policy).zone("a").slow_start(SlowStart::default()).subset(40);
+        let balancer = Balancer::new(settings, Arc::new(Snapshot::empty("web").next(rows, 1)));
+        assert_eq!(allocations(&balancer, &Ask::any()), 0, "{balancer:?}");
+        for member in balancer.snapshot().members().iter().take(70) {
+            member.stats().record(Outcome::ConnectFailed);
+        }
+        assert_eq!(allocations(&balancer, &Ask::key(b"user:42")), 0, "{balancer:?}");
     }
 }
