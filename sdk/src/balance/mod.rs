@@ -26,15 +26,22 @@
 //! second.finish(Outcome::Success);
 //! ```
 
+mod bounded;
+mod dx_hash;
 mod group;
 pub mod hash;
 mod least_request;
 mod local;
+mod maglev;
 mod modulo;
+mod pair;
+mod peak_ewma;
 mod picked;
 mod picker;
 mod policy;
 mod random;
+mod rendezvous;
+mod ring;
 mod ring_hash;
 mod schedule;
 mod seat;
