@@ -26,6 +26,8 @@
 //! second.finish(Outcome::Success);
 //! ```
 
+mod bounded;
+mod dx_hash;
 mod group;
 pub mod hash;
 mod layout;
@@ -33,12 +35,17 @@ mod layout;
 mod layout_tests;
 mod least_request;
 mod local;
+mod maglev;
 mod modulo;
+mod pair;
+mod peak_ewma;
 mod picked;
 mod picker;
 mod policy;
 mod ramp;
 mod random;
+mod rendezvous;
+mod ring;
 mod ring_hash;
 mod schedule;
 mod seat;

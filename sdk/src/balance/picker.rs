@@ -62,6 +62,13 @@ impl<'a> Ask<'a> {
         self.abroad
     }
 
+    /// Asks the same with another hash.
+    #[inline]
+    pub(crate) const fn rehashed(mut self, hash: u64) -> Self {
+        self.hash = Some(hash);
+        self
+    }
+
     /// Returns the hash, if the call has a key.
     #[inline]
     #[must_use]

@@ -20,6 +20,12 @@ pub(super) fn policies() -> Vec<Policy> {
         Policy::WeightedRandom,
         Policy::LEAST_REQUEST,
         Policy::LeastRequest { scan_max: 0 },
+        Policy::PeakEwma,
+        Policy::DX_HASH,
+        Policy::Rendezvous,
+        Policy::Maglev,
+        Policy::ENVOY_RING,
+        Policy::DX_HASH.bounded(125),
         Policy::RingHash { points: 40 },
     ]
 }

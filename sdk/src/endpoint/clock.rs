@@ -72,12 +72,19 @@ impl Clock {
         }
     }
 
-    /// Reads the true time in microseconds, on the same scale: for the length of calls. Does not tick.
+    /// Reads the true time in microseconds, on the same scale: for the length of calls. Ticks once a millisecond, so
+    /// that the coarse clock goes on wherever calls are timed.
     #[inline]
     #[must_use]
     pub fn micros(&self) -> u64 {
         match &self.manual {
-            None => micros(STARTED.get_or_init(Instant::now).elapsed()) + MICROS,
+            None => {
+                let now = micros(STARTED.get_or_init(Instant::now).elapsed()) + MICROS;
+                if now / MICROS > TICKED.load(Relaxed) {
+                    TICKED.fetch_max(now / MICROS, Relaxed);
+                }
+                now
+            }
             Some(manual) => manual.load(Relaxed),
         }
     }
