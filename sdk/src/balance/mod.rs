@@ -34,6 +34,7 @@ mod modulo;
 mod picked;
 mod picker;
 mod policy;
+mod prequal;
 mod random;
 mod ring_hash;
 mod schedule;
@@ -55,6 +56,7 @@ pub use local::Local;
 pub use picked::{NoEndpoint, Picked};
 pub use picker::{Ask, Picker, Worker};
 pub use policy::{BuildPicker, Policy};
+pub use prequal::Targets;
 pub use settings::BalancerSettings;
 
 use crate::catalog::{Member, Snapshot};

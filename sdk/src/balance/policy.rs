@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::group::Group;
 use super::least_request::LeastRequest;
 use super::picker::Picker;
+use super::prequal::Prequal;
 use super::random::Draw;
 use super::ring_hash::RingHash;
 use super::schedule::Schedule;
@@ -33,6 +34,12 @@ pub enum Policy {
         /// Up to so many endpoints all are compared; of more, two at random.
         scan_max: u32,
     },
+    /// Whoever said lately that it is not busy and fast, by replies to probes (Prequal). Endpoints that answer no
+    /// probes get their share by another policy; so does everybody while there are too few replies.
+    Prequal {
+        /// Probes per pick; load reports that come with responses count as probes.
+        probes: u32,
+    },
     /// The same endpoint for the same key, on nginx's ketama ring.
     RingHash {
         /// Points per unit of weight; nginx has 160.
@@ -50,6 +57,8 @@ pub enum Policy {
 impl Policy {
     /// Least request with the scan limit at which two random choices become cheaper.
     pub const LEAST_REQUEST: Self = Self::LeastRequest { scan_max: 12 };
+    /// Prequal with the rate of probes of its paper.
+    pub const PREQUAL: Self = Self::Prequal { probes: 3 };
     /// Ring hash as nginx has it.
     pub const RING_HASH: Self = Self::RingHash { points: 160 };
 
@@ -70,6 +79,7 @@ impl Policy {
             Self::Random => "random",
             Self::WeightedRandom => "weighted_random",
             Self::LeastRequest { .. } => "least_request",
+            Self::Prequal { .. } => "prequal",
             Self::RingHash { .. } => "ring_hash",
             Self::Custom { name, .. } => name,
         }
@@ -79,7 +89,7 @@ impl Policy {
     #[inline]
     #[must_use]
     pub fn is_timed(&self) -> bool {
-        matches!(self, Self::Custom { .. })
+        matches!(self, Self::Prequal { .. } | Self::Custom { .. })
     }
 
     /// Builds the picker for a group. `seed` is this client's own: clients with different seeds
@@ -99,6 +109,7 @@ impl Policy {
             Self::Random => Some(boxed(Draw::Uniform)),
             Self::WeightedRandom => Some(boxed(Draw::weighted(group))),
             Self::LeastRequest { scan_max } => Some(boxed(LeastRequest::new(group, *scan_max))),
+            Self::Prequal { .. } => Prequal::build(group),
             Self::RingHash { points } => RingHash::new(group, *points).map(boxed),
             Self::Custom { build, .. } => Some(build(group)),
         }
@@ -106,8 +117,9 @@ impl Policy {
 }
 
 impl Default for Policy {
+    /// Prequal: where nobody answers probes it is the policy it falls back to, and costs nothing more.
     fn default() -> Self {
-        Self::LEAST_REQUEST
+        Self::PREQUAL
     }
 }
 
@@ -115,6 +127,7 @@ impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeastRequest { scan_max } => write!(f, "least_request(scan_max {scan_max})"),
+            Self::Prequal { probes } => write!(f, "prequal(probes {probes})"),
             Self::RingHash { points } => write!(f, "ring_hash(points {points})"),
             other => f.write_str(other.name()),
         }
