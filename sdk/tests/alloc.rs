@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use callboard::balance::{Ask, Balancer, BalancerSettings, Policy, SlowStart};
 use callboard::catalog::Snapshot;
-use callboard::endpoint::{Endpoint, Outcome};
+use callboard::endpoint::{Endpoint, Load, Outcome};
 
-const POLICIES: [Policy; 7] = [
+const POLICIES: [Policy; 8] = [
     Policy::RoundRobin,
     Policy::SmoothWeighted,
     Policy::Random,
     Policy::WeightedRandom,
     Policy::LeastRequest { scan_max: 0 },
     Policy::LeastRequest { scan_max: 1000 },
+    Policy::PREQUAL,
     Policy::RING_HASH,
 ];
 
@@ -82,4 +83,27 @@ fn a_pick_with_everything_on_allocates_nothing() {
         }
         assert_eq!(allocations(&balancer, &Ask::key(b"user:42")), 0, "{balancer:?}");
     }
+}
+
+#[test]
+fn a_pick_by_replies_allocates_nothing_nor_does_a_reply() {
+    let rows = (0..100).map(|n| Endpoint::new(&format!("web-{n}"), &format!("10.0.0.{n}"), 80).probed_on(4000));
+    let balancer = Balancer::new(Policy::PREQUAL, Arc::new(Snapshot::empty("web").next(rows, 1)));
+    let snapshot = balancer.snapshot();
+    let replies = snapshot.replies();
+    let mut chosen = 0;
+    let mut round = || {
+        for position in 0..16 {
+            let stats = snapshot.stats(position).unwrap();
+            replies.note(position, stats, Load { in_flight: 3, latency: 1_000 }, stats.clock().exact());
+        }
+        for _ in 0..10 {
+            chosen += usize::from(balancer.pick(&Ask::any()).is_ok_and(|picked| picked.endpoint().id() < "web-16"));
+        }
+    };
+    // The first note starts the thread that ticks.
+    round();
+    let counted = allocation_counter::measure(|| (0..100).for_each(|_| round()));
+    assert_eq!(counted.count_total, 0);
+    assert!(chosen > 500, "{chosen}: replies were what chose");
 }

@@ -12,6 +12,7 @@ use super::least_request::LeastRequest;
 use super::maglev::Maglev;
 use super::peak_ewma::PeakEwma;
 use super::picker::Picker;
+use super::prequal::Prequal;
 use super::random::Draw;
 use super::rendezvous::Rendezvous;
 use super::ring_hash::RingHash;
@@ -40,6 +41,12 @@ pub enum Policy {
     LeastRequest {
         /// Up to so many endpoints all are compared; of more, two at random.
         scan_max: u32,
+    },
+    /// Whoever said lately that it is not busy and fast, by replies to probes (Prequal). Endpoints that answer no
+    /// probes get their share by another policy; so does everybody while there are too few replies.
+    Prequal {
+        /// Probes per pick; load reports that come with responses count as probes.
+        probes: u32,
     },
     /// Of two at random, by weight, whoever is expected to answer first: latency (peaks count at once, and fade) times
     /// calls of this process in flight. Calls are timed.
@@ -88,6 +95,8 @@ pub enum Policy {
 impl Policy {
     /// Least request with the scan limit at which two random choices become cheaper.
     pub const LEAST_REQUEST: Self = Self::LeastRequest { scan_max: 12 };
+    /// Prequal with the rate of probes of its paper.
+    pub const PREQUAL: Self = Self::Prequal { probes: 3 };
     /// Ring hash as nginx has it.
     pub const RING_HASH: Self = Self::RingHash { points: 160 };
 
@@ -126,6 +135,7 @@ impl Policy {
             Self::Maglev => "maglev",
             Self::EnvoyRing { .. } => "envoy_ring",
             Self::Bounded { .. } => "bounded",
+            Self::Prequal { .. } => "prequal",
             Self::RingHash { .. } => "ring_hash",
             Self::Custom { name, .. } => name,
         }
@@ -136,7 +146,7 @@ impl Policy {
     #[must_use]
     pub fn is_timed(&self) -> bool {
         // Bounded: reports grow old by the clock that timed calls keep going.
-        matches!(self, Self::PeakEwma | Self::Bounded { .. } | Self::Custom { .. })
+        matches!(self, Self::PeakEwma | Self::Prequal { .. } | Self::Bounded { .. } | Self::Custom { .. })
     }
 
     /// Builds the picker for a group. `seed` is this client's own: clients with different seeds
@@ -169,14 +179,16 @@ impl Policy {
                 hash.build(group, seed).map(|picker| boxed(Bounded::new(group, picker, *factor)))
             }
             Self::RingHash { points } => RingHash::ketama(group, *points).map(boxed),
+            Self::Prequal { .. } => Prequal::build(group),
             Self::Custom { build, .. } => Some(build(group)),
         }
     }
 }
 
 impl Default for Policy {
+    /// Prequal: where nobody answers probes it is the policy it falls back to, and costs nothing more.
     fn default() -> Self {
-        Self::LEAST_REQUEST
+        Self::PREQUAL
     }
 }
 
@@ -184,6 +196,7 @@ impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeastRequest { scan_max } => write!(f, "least_request(scan_max {scan_max})"),
+            Self::Prequal { probes } => write!(f, "prequal(probes {probes})"),
             Self::RingHash { points } => write!(f, "ring_hash(points {points})"),
             Self::Bounded { hash, factor } => write!(f, "bounded({hash:?}, {factor} %)"),
             other => f.write_str(other.name()),
