@@ -38,10 +38,17 @@ pub mod catalog;
 pub mod check;
 pub mod client;
 pub mod config;
+pub mod connect;
+#[cfg(any(feature = "hyper", feature = "reqwest"))]
+pub mod directory;
 pub mod endpoint;
 pub mod error;
 pub mod http;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 pub mod registration;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 pub mod tower;
 pub mod watch;
 

@@ -59,6 +59,13 @@ impl Catalog {
         self.handle(service).shared.balancer(policy)
     }
 
+    /// Returns the balancer of a policy over a service, if the service was ever named.
+    #[cfg(any(feature = "hyper", feature = "reqwest"))]
+    pub(crate) fn find(&self, service: &str, policy: &Policy) -> Option<Balancer> {
+        let services = self.services.lock();
+        services.get(service).map(|handle| handle.shared.balancer(policy.clone()))
+    }
+
     fn handle(&self, service: &str) -> Arc<WatchHandle> {
         let mut services = self.services.lock();
         let handle = services.entry(service.to_owned()).or_insert_with(|| {

@@ -28,7 +28,7 @@ use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Transport, TransportSettings};
 use crate::registration::{Host, Registered, Service};
-use crate::tower::HttpService;
+use crate::tower::{HttpService, RetryBudget};
 use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
@@ -43,6 +43,7 @@ struct Inner {
     watches: Mutex<Watches>,
     tracker: TaskTracker,
     end: CancellationToken,
+    budget: Arc<RetryBudget>,
 }
 
 #[derive(Default)]
@@ -95,12 +96,18 @@ impl Client {
                 watches: Mutex::default(),
                 tracker: TaskTracker::new(),
                 end: CancellationToken::new(),
+                budget: Arc::default(),
             }),
         })
     }
 
     pub(crate) fn api(&self) -> &Arc<Api> {
         &self.inner.api
+    }
+
+    /// The retries of what is dialled without settings of its own.
+    pub(crate) fn budget(&self) -> &Arc<RetryBudget> {
+        &self.inner.budget
     }
 
     /// Registers an instance and keeps the registration true until the guard is drained or dropped.

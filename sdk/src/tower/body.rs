@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::judge::Judge;
 use crate::balance::Picked;
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
@@ -25,6 +27,8 @@ where
     incoming: Incoming,
     lease: Option<Lease<EndpointKey, B>>,
     picked: Option<Picked>,
+    // None when nothing is left to be told, or was told by the trailers.
+    judge: Option<Judge>,
 }
 
 impl<B> ResponseBody<B>
@@ -33,10 +37,15 @@ where
     B::Data: Send,
     B::Error: Into<Cause>,
 {
-    /// `lease` is none when the connection cannot be used again (an upgrade).
-    pub(super) fn new(incoming: Incoming, lease: Option<Lease<EndpointKey, B>>, picked: Picked) -> Self {
+    /// `lease` is none when the connection cannot be used again (an upgrade), `judge` when the head said it all.
+    pub(super) fn new(
+        incoming: Incoming,
+        lease: Option<Lease<EndpointKey, B>>,
+        picked: Picked,
+        judge: Option<Judge>,
+    ) -> Self {
         let upgraded = lease.is_none();
-        let mut body = Self { incoming, lease, picked: Some(picked) };
+        let mut body = Self { incoming, lease, picked: Some(picked), judge };
         if body.incoming.is_end_stream() && !upgraded {
             body.finish();
         }
@@ -44,9 +53,18 @@ where
     }
 
     fn finish(&mut self) {
+        self.told(None);
         if let Some(lease) = self.lease.take() {
             lease.give_back();
             self.picked = None;
+        }
+    }
+
+    /// Hears the end, with trailers or without; the first time counts.
+    fn told(&mut self, trailers: Option<&HeaderMap>) {
+        let outcome = self.judge.take().and_then(|judge| judge.end(trailers));
+        if let (Some(outcome), Some(picked)) = (outcome, &mut self.picked) {
+            picked.record(outcome);
         }
     }
 }
@@ -63,6 +81,11 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            this.told(Some(trailers));
+        }
         match &frame {
             Poll::Ready(None) => this.finish(),
             // Readers that look at `is_end_stream` never ask for the frame after the last.

@@ -7,9 +7,13 @@
 mod body;
 mod budget;
 mod error;
+mod judge;
 mod service;
+mod tries;
 
 pub use body::ResponseBody;
 pub use budget::RetryBudget;
 pub use error::{Attempt, CallError, Reason};
+pub use judge::Judge;
 pub use service::{HashKey, HttpService, HttpSettings};
+pub(crate) use tries::Tries;

@@ -21,6 +21,7 @@ use http_body::Body;
 use super::body::ResponseBody;
 use super::budget::RetryBudget;
 use super::error::{Attempt, CallError, Reason};
+use super::judge::Judge;
 use crate::balance::{Ask, Balancer, Picked};
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
@@ -42,11 +43,18 @@ pub struct HttpSettings {
     pub response_timeout: Option<Duration>,
     /// How many endpoints one call may try, at most 8.
     pub attempts_max: usize,
+    /// Whose rules tell a success from a failure.
+    pub judge: Judge,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { pool: PoolSettings::default(), response_timeout: Some(Duration::from_secs(30)), attempts_max: 3 }
+        Self {
+            pool: PoolSettings::default(),
+            response_timeout: Some(Duration::from_secs(30)),
+            attempts_max: 3,
+            judge: Judge::default(),
+        }
     }
 }
 
@@ -62,6 +70,7 @@ struct Shared<B> {
     budget: Arc<RetryBudget>,
     response_timeout: Option<Duration>,
     attempts_max: usize,
+    judge: Judge,
 }
 
 impl<B> Clone for HttpService<B> {
@@ -98,6 +107,7 @@ where
                 budget,
                 response_timeout: settings.response_timeout,
                 attempts_max: settings.attempts_max.clamp(1, ATTEMPTS_MAX),
+                judge: settings.judge,
             }),
         }
     }
@@ -275,7 +285,7 @@ where
                 None => lease.send(request).await,
             };
             let unsent = match sent {
-                Ok(response) => return Some(respond(response, lease, picked)),
+                Ok(response) => return Some(respond(response, lease, picked, self.shared.judge)),
                 Err(unsent) => unsent,
             };
             let never_begun = unsent.request.is_some();
@@ -314,20 +324,21 @@ fn respond<B>(
     response: Response<hyper::body::Incoming>,
     lease: Lease<EndpointKey, B>,
     mut picked: Picked,
+    judge: Judge,
 ) -> Response<ResponseBody<B>>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Cause>,
 {
-    // These three say that the endpoint could not serve; a 500 may be the fault of one request.
-    let failed = matches!(
-        response.status(),
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-    );
-    picked.record(if failed { Outcome::Failed } else { Outcome::Success });
+    let told = judge.head(&response);
+    if let Some(outcome) = told {
+        picked.record(outcome);
+    }
+    // What the head has said, the end does not say again.
+    let judge = told.is_none().then_some(judge);
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    response.map(|incoming| ResponseBody::new(incoming, (!upgraded).then_some(lease), picked))
+    response.map(|incoming| ResponseBody::new(incoming, (!upgraded).then_some(lease), picked, judge))
 }
 
 /// Brings target and version into the form that the protocol wants; true when the `Host` is left to us.

@@ -1,0 +1,11 @@
+//! The adapters against real sockets: calls pass over a dead endpoint, and what is in flight comes back to none when an
+//! answer is dropped half way. A file per adapter, compiled where its feature is on.
+
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
+
+mod backend;
+mod connect;
+#[cfg(feature = "hyper")]
+mod hyper_client;
+#[cfg(feature = "tonic")]
+mod tonic_channel;
