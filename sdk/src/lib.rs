@@ -31,6 +31,8 @@
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod backoff;
 pub mod balance;
 pub mod catalog;

@@ -1,6 +1,7 @@
 //! What an application says about itself when it signs in.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use callboard_proto::CheckStatus;
@@ -72,6 +73,23 @@ impl Service {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.request.port = port;
+        self
+    }
+
+    /// Takes port and address from what a listener was bound to, where they are not set: the address unless all were
+    /// bound, and as the id `NAME-PORT`, so that several instances of one node do not share one.
+    #[must_use]
+    pub fn bound(mut self, address: SocketAddr) -> Self {
+        let request = &mut self.request;
+        if request.port == 0 {
+            request.port = address.port();
+        }
+        if request.address.is_empty() && !address.ip().is_unspecified() {
+            request.address = address.ip().to_string();
+        }
+        if request.id.is_empty() {
+            request.id = format!("{}-{}", request.name, request.port);
+        }
         self
     }
 
@@ -224,6 +242,19 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_bound_fills_what_was_not_said() {
+        let bound = |service: Service, address: &str| {
+            let request = service.bound(address.parse().unwrap()).request;
+            (request.id, request.address, request.port)
+        };
+        let web = || Service::new("web");
+        assert_eq!(bound(web(), "10.0.0.1:80"), ("web-80".into(), "10.0.0.1".into(), 80));
+        assert_eq!(bound(web(), "[::]:80"), ("web-80".into(), String::new(), 80), "the node's address");
+        let said = web().id("a").address("b").port(1);
+        assert_eq!(bound(said, "10.0.0.1:80"), ("a".into(), "b".into(), 1));
+    }
 
     #[test]
     fn every_check_ends_a_dead_instance() {

@@ -7,6 +7,10 @@
 mod body;
 mod budget;
 mod error;
+#[cfg(feature = "tower")]
+mod flight;
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+mod held;
 mod judge;
 mod service;
 mod tries;
@@ -14,6 +18,10 @@ mod tries;
 pub use body::ResponseBody;
 pub use budget::RetryBudget;
 pub use error::{Attempt, CallError, Reason};
+#[cfg(feature = "tower")]
+pub use flight::{Flight, FlightLayer};
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+pub use held::{HeldBody, Hold};
 pub use judge::Judge;
 pub use service::{HashKey, HttpService, HttpSettings};
 pub(crate) use tries::Tries;

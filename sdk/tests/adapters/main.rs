@@ -3,8 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
+#[cfg(feature = "axum")]
+mod axum_server;
 mod backend;
 mod connect;
+#[cfg(feature = "axum")]
+#[path = "../fake/mod.rs"]
+mod fake;
 #[cfg(feature = "hyper")]
 mod hyper_client;
 #[cfg(feature = "tonic")]
