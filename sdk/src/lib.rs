@@ -49,6 +49,8 @@ pub mod http;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 pub mod registration;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 pub mod tower;

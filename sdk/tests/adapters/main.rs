@@ -12,5 +12,7 @@ mod connect;
 mod fake;
 #[cfg(feature = "hyper")]
 mod hyper_client;
+#[cfg(feature = "reqwest")]
+mod reqwest_client;
 #[cfg(feature = "tonic")]
 mod tonic_channel;
