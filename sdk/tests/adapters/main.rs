@@ -16,3 +16,5 @@ mod hyper_client;
 mod reqwest_client;
 #[cfg(feature = "tonic")]
 mod tonic_channel;
+#[cfg(feature = "tower")]
+mod tower_layers;
