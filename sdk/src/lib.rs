@@ -26,7 +26,9 @@
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
 //! - [`client`] is the handle from which all of it is had; [`tower`] calls services over HTTP;
-//! - `check` (feature of that name) probes how well something is.
+//! - `check` (feature of that name) probes how well something is;
+//! - [`connect`] is for plain TCP, and `axum`, `hyper`, `reqwest`, `tonic` and more of [`tower`] (features of those names)
+//!   for whoever has a client or a server already; `metrics` tells the facade of that name how it goes.
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
@@ -48,6 +50,9 @@ pub mod error;
 pub mod http;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod observe;
 pub mod registration;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

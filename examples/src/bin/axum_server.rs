@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/hello", get(|| async { greeting }));
 
     // Caught from here on: a signal during the start is not lost.
-    let signal = shutdown_signal()?;
+    let signal = shutdown_signal();
 
     // It serves first and signs in second: whoever finds this instance can call it. Address, port and id are taken from
     // the listener; `/live` and `/ready` are there too.
@@ -41,8 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if once {
         call(&client).await?;
     } else {
-        let signal = signal.await;
-        println!("{signal}: leaving");
+        signal.await;
+        println!("asked to end");
     }
 
     // Critical first, then callers have time to see it, and only then: stop to accept, finish, deregister.

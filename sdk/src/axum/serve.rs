@@ -29,14 +29,13 @@ use crate::tower::FlightLayer;
 /// let router = Router::new().route("/hello", get(|| async { "hello" }));
 /// let left = serve(listener, router)
 ///     .register(&client, Service::new("greeter"))
-///     .run_until_drained(shutdown_signal()?)
+///     .run_until_drained(shutdown_signal())
 ///     .await?;
 /// client.shutdown().await;
 /// assert!(left.finished && left.deregistered);
 /// # Ok(())
 /// # }
 /// ```
-#[must_use]
 pub fn serve(listener: TcpListener, router: Router) -> Serve {
     let probes = Some(("/live".to_owned(), "/ready".to_owned()));
     Serve { listener, router, probes, drain: Drain::default() }
@@ -138,7 +137,11 @@ impl Registering {
             let _ = stopped.await;
         });
         let task = tokio::spawn(server.into_future());
-        Ok((Server { address, in_flight, probes, drain, stop, task }, client, service.bound(address)))
+        Ok((
+            Server { address, in_flight: in_flight.clone(), probes, drain, stop, task },
+            client,
+            service.bound(address).in_flight(in_flight),
+        ))
     }
 }
 
@@ -184,12 +187,11 @@ impl Serving {
     }
 
     /// Returns the registration, to say how well the instance is.
-    #[must_use]
     pub fn registered(&self) -> &Registered {
         &self.registered
     }
 
-    /// Returns the count of requests in flight. What else the drain is to wait for may enter too.
+    /// Returns the count of requests in flight, which is the registration's. What else the drain is to wait for may enter too.
     #[must_use]
     pub fn in_flight(&self) -> InFlight {
         self.server.in_flight.clone()

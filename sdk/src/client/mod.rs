@@ -162,6 +162,19 @@ impl Client {
         self.balancer(service, policy).map(HttpService::new)
     }
 
+    /// Returns every balancer that is being fed, to read its statistics.
+    #[must_use]
+    pub fn balancers(&self) -> Vec<Balancer> {
+        let watches = self.inner.watches.lock();
+        watches.live.values().filter_map(Weak::upgrade).flat_map(|handle| handle.shared.balancers()).collect()
+    }
+
+    /// Waits for something unless the client is shut down first.
+    #[cfg(feature = "metrics")]
+    pub(crate) async fn until_ended<T>(&self, wanted: impl Future<Output = T>) -> Option<T> {
+        self.inner.end.run_until_cancelled(wanted).await
+    }
+
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.
     pub fn forget(&self, service: &str) {
         self.inner.watches.lock().kept.remove(&service.to_ascii_lowercase());

@@ -9,6 +9,7 @@ use callboard_proto::api::agent::{ServiceRequest, WeightsRequest};
 use callboard_proto::api::check::CheckRequest;
 use callboard_proto::duration::GoDuration;
 
+use super::flight::InFlight;
 use super::probe::InProcessCheck;
 
 /// Describes an instance to be registered.
@@ -30,6 +31,7 @@ pub struct Service {
     pub(super) probes: Vec<InProcessCheck>,
     pub(super) patience: Option<Duration>,
     pub(super) limits: CheckRequest,
+    pub(super) in_flight: InFlight,
 }
 
 impl Service {
@@ -46,6 +48,7 @@ impl Service {
             probes: Vec::new(),
             patience: Some(Duration::from_secs(30)),
             limits: CheckRequest::default(),
+            in_flight: InFlight::default(),
         }
     }
 
@@ -90,6 +93,13 @@ impl Service {
         if request.id.is_empty() {
             request.id = format!("{}-{}", request.name, request.port);
         }
+        self
+    }
+
+    /// Counts what is served on a counter that is there before the registration is, for servers that serve first.
+    #[must_use]
+    pub fn in_flight(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = in_flight;
         self
     }
 

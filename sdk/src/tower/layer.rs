@@ -19,11 +19,8 @@ use parking_lot::Mutex;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::budget::RetryBudget;
-use super::error::Reason;
 use super::held::HeldBody;
-use super::judge::Judge;
-use super::tries::Tries;
+use super::{Judge, Reason, RetryBudget, Tries};
 use crate::balance::{Ask, Balancer, Picked};
 use crate::endpoint::{Endpoint, EndpointKey, Outcome};
 use crate::error::{Cause, Error};

@@ -26,6 +26,7 @@ use crate::balance::{Ask, Balancer, Picked};
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
 use crate::http::{Lease, Payload, Pool, PoolSettings, Protocol};
+use crate::observe;
 
 /// The bound on tries of one call, whatever the settings say.
 const ATTEMPTS_MAX: usize = 8;
@@ -234,7 +235,9 @@ where
             if self.request.is_none() || count >= self.shared.attempts_max {
                 return None;
             }
-            if !self.shared.budget.withdraw(Instant::now()) {
+            let granted = self.shared.budget.withdraw(Instant::now());
+            observe::retry(&self.shared.balancer, granted);
+            if !granted {
                 self.budget_spent = true;
                 return None;
             }
@@ -303,6 +306,7 @@ where
     #[cold]
     fn note(&mut self, picked: &mut Picked, outcome: Outcome, reason: Reason, cause: Cause) {
         picked.record(outcome);
+        observe::try_failed(&self.shared.balancer, picked, reason);
         self.reason = reason;
         self.tried.push(picked.key());
         let endpoint = picked.endpoint();

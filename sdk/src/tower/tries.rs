@@ -11,6 +11,7 @@ use super::error::{Attempt, CallError, Reason};
 use crate::balance::{Ask, Balancer, Picked};
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
+use crate::observe;
 
 /// The bound on tries of one call, whatever the settings say.
 const ATTEMPTS_MAX: usize = 8;
@@ -49,7 +50,9 @@ impl<'a> Tries<'a> {
             if self.attempts.len() >= self.attempts_max {
                 return None;
             }
-            if !self.budget.withdraw(Instant::now()) {
+            let granted = self.budget.withdraw(Instant::now());
+            observe::retry(self.balancer, granted);
+            if !granted {
                 self.budget_spent = true;
                 return None;
             }
@@ -62,6 +65,7 @@ impl<'a> Tries<'a> {
     #[cold]
     pub(crate) fn note(&mut self, mut picked: Picked, outcome: Outcome, reason: Reason, cause: Cause) {
         picked.record(outcome);
+        observe::try_failed(self.balancer, &picked, reason);
         self.reason = reason;
         self.tried.push(picked.key());
         let endpoint = picked.endpoint();

@@ -91,6 +91,11 @@ impl Shared {
         self.trust.lock().origin
     }
 
+    /// Returns every balancer that was asked for.
+    pub(crate) fn balancers(&self) -> Vec<Balancer> {
+        self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect()
+    }
+
     /// Returns the balancer of this policy, built on the first call.
     pub(crate) fn balancer(&self, policy: Policy) -> Balancer {
         // Policies carry their settings in their Debug form; a custom one is known by its name.

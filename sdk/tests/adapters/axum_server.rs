@@ -80,6 +80,7 @@ async fn leaving_loses_no_call() {
     let in_flight = serving.in_flight();
     let slow = tokio::spawn(ask(address, "/slow", ""));
     until(|| in_flight.count() == 1).await;
+    assert_eq!(serving.registered().in_flight().count(), 1, "one count, of server and registration");
     let draining = tokio::spawn(serving.drain());
     until(|| fake.state.lock().rows[&id].status == "critical").await;
 

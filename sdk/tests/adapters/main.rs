@@ -7,11 +7,13 @@
 mod axum_server;
 mod backend;
 mod connect;
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", feature = "metrics"))]
 #[path = "../fake/mod.rs"]
 mod fake;
 #[cfg(feature = "hyper")]
 mod hyper_client;
+#[cfg(feature = "metrics")]
+mod metrics_facade;
 #[cfg(feature = "reqwest")]
 mod reqwest_client;
 #[cfg(feature = "tonic")]
