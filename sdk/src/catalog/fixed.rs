@@ -62,8 +62,8 @@ impl Catalog {
     /// Returns the balancer of a policy over a service, if the service was ever named.
     #[cfg(any(feature = "hyper", feature = "reqwest"))]
     pub(crate) fn find(&self, service: &str, policy: &Policy) -> Option<Balancer> {
-        let services = self.services.lock();
-        services.get(service).map(|handle| handle.shared.balancer(policy.clone()))
+        let known = self.services.lock().contains_key(service);
+        known.then(|| self.balancer(service, policy.clone()))
     }
 
     fn handle(&self, service: &str) -> Arc<WatchHandle> {

@@ -28,7 +28,7 @@ use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Transport, TransportSettings};
 use crate::registration::{Host, Registered, Service};
-use crate::tower::{HttpService, RetryBudget};
+use crate::tower::HttpService;
 use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
@@ -43,7 +43,7 @@ struct Inner {
     watches: Mutex<Watches>,
     tracker: TaskTracker,
     end: CancellationToken,
-    budget: Arc<RetryBudget>,
+    budget: Arc<crate::tower::RetryBudget>,
 }
 
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// The retries of what is dialled without settings of its own.
-    pub(crate) fn budget(&self) -> &Arc<RetryBudget> {
+    pub(crate) fn budget(&self) -> &Arc<crate::tower::RetryBudget> {
         &self.inner.budget
     }
 

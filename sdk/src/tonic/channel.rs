@@ -1,8 +1,10 @@
 //! The channel: an [`HttpService`] over HTTP/2 that answers with what tonic expects.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -11,6 +13,7 @@ use tonic::{Code, Status};
 
 use crate::Client;
 use crate::balance::{Balancer, Policy};
+use crate::endpoint::EndpointKey;
 use crate::error::Error;
 use crate::http::Protocol;
 use crate::tower::{CallError, HttpService, HttpSettings, Judge, Reason, ResponseBody, RetryBudget};
@@ -39,6 +42,8 @@ use crate::tower::{CallError, HttpService, HttpSettings, Judge, Reason, Response
 #[derive(Debug, Clone)]
 pub struct Channel {
     service: HttpService<Body>,
+    /// The generation of the snapshot by which connections were last tidied.
+    tidied: Arc<AtomicU64>,
 }
 
 impl Channel {
@@ -62,13 +67,31 @@ impl Channel {
     pub fn with(balancer: Balancer, mut settings: HttpSettings, budget: Arc<RetryBudget>) -> Self {
         settings.pool.protocol = Protocol::Http2;
         settings.judge = Judge::Grpc;
-        Self { service: HttpService::with(balancer, settings, budget) }
+        let tidied = Arc::new(AtomicU64::new(balancer.snapshot().generation()));
+        Self { service: HttpService::with(balancer, settings, budget), tidied }
     }
 
     /// Returns the balancer.
     #[must_use]
     pub fn balancer(&self) -> &Balancer {
         self.service.balancer()
+    }
+
+    /// Returns how many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.service.pool().connections()
+    }
+
+    /// Closes connections to endpoints that left, once per snapshot: nothing else ends one that is kept alive. Calls under
+    /// way on them go on to their end.
+    fn tidy(&self) {
+        let snapshot = self.balancer().snapshot();
+        let generation = snapshot.generation();
+        if self.tidied.swap(generation, Relaxed) != generation {
+            let there: HashSet<EndpointKey> = snapshot.members().iter().map(|member| member.stats().key()).collect();
+            self.service.pool().retain(|key| there.contains(key));
+        }
     }
 }
 
@@ -82,6 +105,7 @@ impl tower_service::Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.tidy();
         let service = self.service.clone();
         Box::pin(async move { service.send(request).await.map_err(status) })
     }

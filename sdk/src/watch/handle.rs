@@ -87,13 +87,13 @@ impl Shared {
         self.trust.lock().error = Some(Arc::new(error));
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.trust.lock().origin
-    }
-
     /// Returns every balancer that was asked for.
     pub(crate) fn balancers(&self) -> Vec<Balancer> {
         self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.trust.lock().origin
     }
 
     /// Returns the balancer of this policy, built on the first call.

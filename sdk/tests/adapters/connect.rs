@@ -58,7 +58,7 @@ async fn an_end_without_a_byte_speaks_against_the_endpoint_and_one_after_it_does
     assert_eq!((all.as_slice(), failures(&balancer)), (b"a".as_slice(), 1));
     drop((stream, connector.connect(&Ask::any()).await.unwrap()));
     let stats = balancer.snapshot();
-    assert_eq!(stats.members()[0].stats().abandoned(), 1, "unused, it says nothing");
+    assert_eq!(stats.members().first().unwrap().stats().abandoned(), 1, "unused, it says nothing");
 }
 
 #[tokio::test]

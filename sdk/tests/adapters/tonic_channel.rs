@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use callboard::balance::Policy;
+use callboard::endpoint::Endpoint;
 use callboard::tonic::Channel;
 use callboard::tower::{CallError, HttpSettings};
 use http::{HeaderMap, Response};
@@ -65,7 +66,7 @@ async fn every_call_is_balanced_over_one_connection_an_endpoint() {
     }
     assert_eq!((first.1.load(SeqCst), second.1.load(SeqCst)), (1, 1));
     let snapshot = balancer.snapshot();
-    let calls = |at: usize| snapshot.members()[at].stats().calls();
+    let calls = |at: usize| snapshot.members().get(at).unwrap().stats().calls();
     assert_eq!((calls(0) + calls(2), calls(1), failures(&balancer)), (12, 1, 1), "the dead one was asked once");
     assert!(calls(0).abs_diff(calls(2)) <= 2, "{} {}", calls(0), calls(2));
     assert_eq!(in_flight(&balancer), 0);
@@ -83,7 +84,22 @@ async fn a_stream_counts_until_it_is_dropped() {
     assert_eq!(in_flight(&balancer), 1, "the stream is still there");
     drop(stream);
     until(|| in_flight(&balancer) == 0).await;
-    assert_eq!((failures(&balancer), balancer.snapshot().members()[0].stats().abandoned()), (0, 1));
+    assert_eq!((failures(&balancer), balancer.snapshot().members().first().unwrap().stats().abandoned()), (0, 1));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_left_keeps_its_streams_and_then_loses_its_connection() {
+    let (old, new) = (health().await, health().await);
+    let catalog = catalog(&[old.0]);
+    let channel = Channel::new(catalog.balancer("users", Policy::default()));
+    let mut client = HealthClient::new(channel.clone());
+    let mut stream = client.watch(ask("users")).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    catalog.set("users", [Endpoint::new("users-new", "127.0.0.1", new.0.port())]);
+    client.check(ask("users")).await.unwrap();
+    assert_eq!((new.1.load(SeqCst), channel.connections()), (1, 2), "the stream goes on");
+    drop(stream);
+    until(|| channel.connections() == 1).await;
 }
 
 #[tokio::test]
