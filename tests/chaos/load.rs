@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callboard::balance::Policy;
+use callboard::call::{HttpService, HttpSettings, RetryPolicy};
 use callboard::catalog::Catalog;
 use callboard::endpoint::Endpoint;
-use callboard::tower::{HttpService, HttpSettings};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
 use parking_lot::Mutex;
@@ -76,7 +76,7 @@ impl Load {
         let (host, port) = stage.upstream.rsplit_once(':').ok_or("the sidecar's address has a port")?;
         // One endpoint and one try: a plain client.
         let beside = Catalog::fixed([("sidecar", [Endpoint::new("sidecar", host, port.parse()?)])]);
-        let plain = HttpSettings { attempts_max: 1, ..HttpSettings::default() };
+        let plain = HttpSettings { retry: RetryPolicy::never(), ..HttpSettings::default() };
         let shared = Arc::new(Shared {
             sdk: stage.client.http(SERVICE, Policy::default())?,
             sidecar: HttpService::with(beside.balancer("sidecar", Policy::RoundRobin), plain, Arc::default()),

@@ -85,6 +85,14 @@ impl Layout {
         Some(layout)
     }
 
+    /// Returns everybody that calls may go to: the one stage's group, or with several the whole snapshot's.
+    pub(super) fn group(&self) -> Group {
+        match self.others.is_empty() {
+            true => self.first.group().clone(),
+            false => Group::whole(Arc::clone(self.first.group().snapshot())),
+        }
+    }
+
     fn stages(&self) -> impl Iterator<Item = &Stage> {
         std::iter::once(&self.first).chain(&*self.others)
     }

@@ -145,7 +145,7 @@ impl Balancer {
     pub fn targets(&self) -> Option<Targets> {
         let Policy::Prequal { .. } = self.policy() else { return None };
         let current = self.shared.current.load();
-        let group = current.stage.as_ref()?.group.clone();
+        let group = current.layout.as_ref()?.group();
         let ports = group.snapshot().probe_ports();
         let probed = (0..group.len()).any(|nth| ports.get(group.at(nth)).is_some_and(|port| *port != 0));
         probed.then(|| Targets { draw: Draw::weighted(&group), group })

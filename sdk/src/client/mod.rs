@@ -31,7 +31,7 @@ pub use typed::Versioned;
 
 use crate::backoff::Backoff;
 use crate::balance::{Balancer, BalancerSettings};
-use crate::call::HttpService;
+use crate::call::{HttpService, RetryBudget};
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
@@ -66,6 +66,7 @@ struct Inner {
     end: CancellationToken,
     #[cfg(feature = "dns")]
     dns: Option<DnsSource>,
+    budget: Arc<RetryBudget>,
 }
 
 #[derive(Default)]
@@ -129,6 +130,7 @@ impl Client {
                 watches: Mutex::default(),
                 tracker: TaskTracker::new(),
                 end: CancellationToken::new(),
+                budget: Arc::default(),
             }),
         })
     }
@@ -163,6 +165,11 @@ impl Client {
             backoff: self.inner.config.backoff,
             refused_pause: REFUSED_PAUSE,
         }
+    }
+
+    /// The retries of what is dialled without settings of its own.
+    pub(crate) fn budget(&self) -> &Arc<RetryBudget> {
+        &self.inner.budget
     }
 
     /// Registers an instance and keeps the registration true until the guard is drained or dropped.
@@ -250,6 +257,19 @@ impl Client {
         let mut views: Vec<WatchView> = live.iter().map(|handle| handle.shared.view()).collect();
         views.sort_by(|a, b| a.service.cmp(&b.service));
         views
+    }
+
+    /// Returns every balancer that is being fed, to read its statistics.
+    #[must_use]
+    pub fn balancers(&self) -> Vec<Balancer> {
+        let watches = self.inner.watches.lock();
+        watches.live.values().filter_map(Weak::upgrade).flat_map(|handle| handle.shared.balancers()).collect()
+    }
+
+    /// Waits for something unless the client is shut down first.
+    #[cfg(feature = "metrics")]
+    pub(crate) async fn until_ended<T>(&self, wanted: impl Future<Output = T>) -> Option<T> {
+        self.inner.end.run_until_cancelled(wanted).await
     }
 
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.

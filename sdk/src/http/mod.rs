@@ -15,8 +15,10 @@ mod transport;
 
 pub use address::Address;
 pub use connect::ConnectError;
+pub(crate) use connect::open;
 pub use payload::{Payload, Piece};
 pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
+pub(crate) use stream::Stream;
 pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

@@ -75,7 +75,7 @@ impl Dialer {
 
 /// Carries the bytes of a connection.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Memory(DuplexStream),
 }

@@ -82,6 +82,12 @@ impl Registered {
         }
     }
 
+    /// Returns a view of how the registration stands that may outlive the guard.
+    #[cfg(feature = "axum")]
+    pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
     /// Waits for the first confirmation or refusal.
     pub(super) async fn settled(&self) -> Result<(), Error> {
         let standing = self.wait_for(|standing| !matches!(standing.phase, Phase::Registering)).await;

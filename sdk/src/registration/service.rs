@@ -1,6 +1,7 @@
 //! What an application says about itself when it signs in.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use callboard_proto::api::check::CheckRequest;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::instance::STARTED_META;
 
+use super::flight::InFlight;
 use super::probe::InProcessCheck;
 
 /// Describes an instance to be registered.
@@ -31,6 +33,7 @@ pub struct Service {
     pub(super) probes: Vec<InProcessCheck>,
     pub(super) patience: Option<Duration>,
     pub(super) limits: CheckRequest,
+    pub(super) in_flight: InFlight,
     pub(super) stuck_after: Option<Duration>,
 }
 
@@ -51,6 +54,7 @@ impl Service {
             probes: Vec::new(),
             patience: Some(Duration::from_secs(30)),
             limits: CheckRequest::default(),
+            in_flight: InFlight::default(),
             stuck_after: None,
         }
     }
@@ -79,6 +83,30 @@ impl Service {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.request.port = port;
+        self
+    }
+
+    /// Takes port and address from what a listener was bound to, where they are not set: the address unless all were
+    /// bound, and as the id `NAME-PORT`, so that several instances of one node do not share one.
+    #[must_use]
+    pub fn bound(mut self, address: SocketAddr) -> Self {
+        let request = &mut self.request;
+        if request.port == 0 {
+            request.port = address.port();
+        }
+        if request.address.is_empty() && !address.ip().is_unspecified() {
+            request.address = address.ip().to_string();
+        }
+        if request.id.is_empty() {
+            request.id = format!("{}-{}", request.name, request.port);
+        }
+        self
+    }
+
+    /// Counts what is served on a counter that is there before the registration is, for servers that serve first.
+    #[must_use]
+    pub fn in_flight(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = in_flight;
         self
     }
 
@@ -257,6 +285,19 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_bound_fills_what_was_not_said() {
+        let bound = |service: Service, address: &str| {
+            let request = service.bound(address.parse().unwrap()).request;
+            (request.id, request.address, request.port)
+        };
+        let web = || Service::new("web");
+        assert_eq!(bound(web(), "10.0.0.1:80"), ("web-80".into(), "10.0.0.1".into(), 80));
+        assert_eq!(bound(web(), "[::]:80"), ("web-80".into(), String::new(), 80), "the node's address");
+        let said = web().id("a").address("b").port(1);
+        assert_eq!(bound(said, "10.0.0.1:80"), ("a".into(), "b".into(), 1));
+    }
 
     #[test]
     fn every_check_ends_a_dead_instance() {

@@ -84,7 +84,7 @@ impl Shared {
                 status: None,
                 error: None,
             }),
-            in_flight: InFlight::default(),
+            in_flight: service.in_flight.clone(),
         }
     }
 

@@ -118,6 +118,11 @@ impl Shared {
         (trust.held, trust.error) = (Some((since, missing)), Some(Arc::new(error)));
     }
 
+    /// Returns every balancer that was asked for.
+    pub(crate) fn balancers(&self) -> Vec<Balancer> {
+        self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect()
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         self.trust.lock().origin
     }
