@@ -83,13 +83,13 @@ async fn dns_stands_in_until_the_registry_answers() {
     let snapshot = watch.ready(2, LONG).await.unwrap();
     let authorities: Vec<&str> = snapshot.members().iter().map(|member| member.endpoint().authority()).collect();
     assert_eq!((authorities, watch.origin()), (vec!["127.0.0.1:1000", "127.0.0.1:2000"], Origin::Dns));
-    assert_eq!(snapshot.members()[0].endpoint().weight_effective(), 3);
+    assert_eq!(snapshot.members().first().unwrap().endpoint().weight_effective(), 3);
     assert!(watch.age().is_some() && watch.error().is_some());
     fake.heal();
     while watch.origin() != Origin::Registry {
         watch.changed().await.unwrap();
     }
-    assert_eq!(watch.snapshot().members()[0].endpoint().id(), "web-1");
+    assert_eq!(watch.snapshot().members().first().unwrap().endpoint().id(), "web-1");
     client.shutdown().await;
 }
 
@@ -107,7 +107,7 @@ async fn without_dns_and_file_the_list_of_the_program_is_used() {
         .build()
         .unwrap();
     let mut watch = client.watch("web").unwrap();
-    assert_eq!(watch.ready(1, LONG).await.unwrap().members()[0].endpoint().id(), "static");
+    assert_eq!(watch.ready(1, LONG).await.unwrap().members().first().unwrap().endpoint().id(), "static");
     assert_eq!((watch.origin(), watch.age()), (Origin::Static, None));
     // DNS is better than the list, as soon as it knows somebody.
     dns.ports.lock().push(7);
