@@ -41,6 +41,9 @@ pub struct TransportSettings {
     pub dialer: Dialer,
     /// Whether reads that wait share a connection where the server speaks HTTP/2.
     pub multiplex: bool,
+    /// The DNS server that is asked for the servers' names; those of the system when unset.
+    #[cfg(feature = "dns")]
+    pub name_server: Option<std::net::SocketAddr>,
 }
 
 /// Sends control requests.
@@ -140,7 +143,11 @@ impl Transport {
         if settings.servers.is_empty() {
             return Err(Error::Config { setting: "servers", reason: "at least one is needed".into() });
         }
-        let resolver = matches!(settings.dialer, Dialer::Tcp).then(Resolver::system);
+        #[cfg(feature = "dns")]
+        let resolver = || settings.name_server.map_or_else(Resolver::system, Resolver::at);
+        #[cfg(not(feature = "dns"))]
+        let resolver = Resolver::system;
+        let resolver = matches!(settings.dialer, Dialer::Tcp).then(resolver);
         let pool = PoolSettings {
             connect_timeout: settings.connect_timeout,
             idle_max: 8,

@@ -61,6 +61,9 @@ impl Poll {
     async fn follow(mut self) {
         let mut cursor = Cursor::new(self.settings);
         let mut stand_in = self.stand_in.take();
+        if let Some(stand_in) = &mut stand_in {
+            stand_in.prepare();
+        }
         let mut pace = Pace::new(PERIOD, BURST, Instant::now());
         let writer = self.store.take().map(|store| store.start(&self.tracker));
         loop {
