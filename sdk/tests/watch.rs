@@ -244,8 +244,13 @@ async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
     let text = watch.error().unwrap().to_string();
     assert!(text.contains("lists 0 and misses 3 endpoints, of which 3 of 3 dialled still answer"), "{text}");
     assert!(fake.count("consistent") >= 1, "the leader was asked");
+    // It fills up again, one after the other: nobody is taken away in between.
     for id in ["a", "b", "c"] {
         fake.add(id, 1);
+        for _ in 0..3000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(watch.snapshot().members().len(), 3);
+        }
     }
     while watch.held().is_some() {
         tokio::time::sleep(Duration::from_millis(1)).await;
