@@ -131,6 +131,13 @@ async fn without_dns_and_file_the_list_of_the_program_is_used() {
     client.shutdown().await;
 }
 
+#[test]
+fn a_client_is_built_outside_of_a_runtime() {
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let builder = callboard::Client::builder().server("control.test:1").name_server(nobody);
+    builder.dns_fallback("service.consul", Some(nobody)).build().unwrap();
+}
+
 /// A server that answers everything with its own address.
 async fn control(ip: Ipv4Addr, port: u16) -> (u16, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind((ip, port)).await.unwrap();

@@ -147,7 +147,8 @@ impl Transport {
         let resolver = || settings.name_server.map_or_else(Resolver::system, Resolver::at);
         #[cfg(not(feature = "dns"))]
         let resolver = Resolver::system;
-        let resolver = matches!(settings.dialer, Dialer::Tcp).then(resolver);
+        let named = settings.servers.iter().any(|server| server.socket().is_none());
+        let resolver = (named && matches!(settings.dialer, Dialer::Tcp)).then(resolver);
         let pool = PoolSettings {
             connect_timeout: settings.connect_timeout,
             idle_max: 8,
@@ -291,6 +292,10 @@ impl Transport {
             Ok(_) => self.servers.told(server, |rank, place, now| rank.well(place, now)),
             Err(_) => self.servers.failed(server),
         }
+        if result.is_err() && question.kind == Kind::Wait {
+            // Another program may listen there by now: it is asked again what it speaks.
+            *server.speech.lock().await = None;
+        }
         result
     }
 
@@ -299,12 +304,7 @@ impl Transport {
             && let Speech::Http2 { streams } = self.speech(server).await
         {
             let lane = Lane { server, number: server.lanes.lock().take(streams) };
-            let result = self.exchange(&self.shared, (server.id, lane.number), server, question).await;
-            if result.is_err() {
-                // Another program may listen there by now: it is asked again what it speaks.
-                *server.speech.lock().await = None;
-            }
-            return result;
+            return self.exchange(&self.shared, (server.id, lane.number), server, question).await;
         }
         self.exchange(&self.pool, server.id, server, question).await
     }
