@@ -43,6 +43,8 @@ pub struct ClientBuilder {
     pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
     #[cfg(feature = "dns")]
     pub(crate) dns: Option<(String, Option<SocketAddr>)>,
+    #[cfg(feature = "dns")]
+    pub(crate) name_server: Option<SocketAddr>,
     pub(crate) doubt: DoubtSettings,
     pub(crate) doubt_dialer: Option<Dialer>,
     environment: Option<String>,
@@ -83,6 +85,8 @@ impl Default for ClientBuilder {
             statics: BTreeMap::new(),
             #[cfg(feature = "dns")]
             dns: None,
+            #[cfg(feature = "dns")]
+            name_server: None,
             doubt: DoubtSettings::default(),
             doubt_dialer: None,
             environment: None,
@@ -250,6 +254,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn dns_fallback(mut self, domain: impl Into<String>, server: Option<SocketAddr>) -> Self {
         self.dns = Some((domain.into(), server));
+        self
+    }
+
+    /// Sets the DNS server that knows the names of the control nodes; those of the system when unset.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn name_server(mut self, server: SocketAddr) -> Self {
+        self.name_server = Some(server);
         self
     }
 

@@ -90,7 +90,7 @@ async fn it_never_gives_up() {
         registry.heal();
         let before = Instant::now();
         registry.until(|state| state.instance("web-1").is_some()).await;
-        assert!(before.elapsed() <= Duration::from_secs(21), "{fault:?} {:?}", before.elapsed());
+        assert!(before.elapsed() <= Duration::from_secs(4), "{fault:?} {:?}", before.elapsed());
         me.wait_for(|standing| standing.phase == Phase::Registered && standing.error.is_none()).await;
         client.shutdown().await;
     }
@@ -235,12 +235,15 @@ async fn a_registry_that_is_down_at_the_start_is_tried_at_growing_intervals_up_t
         let me = client.register(web().in_background()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(600)).await;
         let tried = fake.count("PUT /v1/agent/service/register");
-        assert!((40..=100).contains(&tried), "{fault:?}: {tried} tries in ten minutes");
+        assert!(
+            (180..=420).contains(&tried),
+            "{fault:?}: {tried} tries in ten minutes, no more than there would be beats"
+        );
         assert!(me.standing().error.is_some());
         fake.heal();
         let before = Instant::now();
         me.wait_for(|standing| standing.phase == Phase::Registered).await;
-        assert!(before.elapsed() <= Duration::from_secs(15), "{fault:?}: {:?}", before.elapsed());
+        assert!(before.elapsed() <= Duration::from_secs(4), "{fault:?}: {:?}", before.elapsed());
         client.shutdown().await;
     }
 }
@@ -263,7 +266,7 @@ async fn a_server_replaced_by_an_empty_one_gets_everybody_back_within_a_beat() {
     fake.heal();
     let before = Instant::now();
     fake.until(|state| state.rows.len() == 5).await;
-    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
     for me in &all {
         me.wait_for(|standing| standing.phase == Phase::Registered && standing.registrations == 2).await;
     }

@@ -241,8 +241,13 @@ async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
     let text = watch.error().unwrap().to_string();
     assert!(text.contains("lists 0 and misses 3 endpoints, of which 3 of 3 dialled still answer"), "{text}");
     assert!(fake.count("consistent") >= 1, "the leader was asked");
+    // It fills up again, one after the other: nobody is taken away in between.
     for id in ["a", "b", "c"] {
         fake.add(id, 1);
+        for _ in 0..3000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(watch.snapshot().members().len(), 3);
+        }
     }
     while watch.held().is_some() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -283,5 +288,35 @@ async fn a_removal_of_the_dead_is_believed_at_once() {
     fake.change(|state| state.rows.clear());
     assert_eq!(watch.changed().await.unwrap().members().len(), 0);
     assert_eq!(fake.count("consistent"), 1);
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_file_is_passed_over_and_replaced_by_the_next_good_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start();
+    fake.add("web-1", 1);
+    let start = || fake.builder().cache_dir(folder.path()).build().unwrap();
+    let client = start();
+    client.watch("web").unwrap().ready(1, LONG).await.unwrap();
+    client.shutdown().await;
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+
+    fake.fault("", "/", Fault::Cut);
+    let client = start();
+    let mut watch = client.watch("web").unwrap();
+    assert!(matches!(watch.ready(1, Duration::from_secs(5)).await, Err(Error::NotReady { known: 0, .. })));
+    assert_eq!((watch.origin(), watch.age()), (Origin::Nowhere, None));
+    fake.heal();
+    watch.ready(1, LONG).await.unwrap();
+    client.shutdown().await;
+
+    fake.fault("", "/", Fault::Cut);
+    let client = start();
+    let mut watch = client.watch("web").unwrap();
+    watch.ready(1, LONG).await.unwrap();
+    assert_eq!(watch.origin(), Origin::File);
     client.shutdown().await;
 }

@@ -111,6 +111,8 @@ impl Client {
             connect_timeout: config.connect_timeout,
             dialer: config.dialer.clone(),
             multiplex: config.multiplex_waits,
+            #[cfg(feature = "dns")]
+            name_server: config.name_server,
         };
         let api = Arc::new(Api::new(Transport::new(transport.clone())?, &config));
         #[cfg(feature = "dns")]

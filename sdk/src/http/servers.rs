@@ -72,7 +72,6 @@ struct State {
 impl Servers {
     /// Builds the list; with a resolver, names are looked up when they are needed.
     pub(super) fn new(addresses: Vec<Address>, resolver: Option<Resolver>) -> Self {
-        let resolver = resolver.filter(|_| addresses.iter().any(|address| address.socket().is_none()));
         let mut state = State { servers: Vec::new(), rank: Rank::new(0), ids: 0, resolved: None, failed: false };
         state.replace(addresses.iter().map(|address| (address.clone(), address.socket())).collect());
         Self { addresses, resolver, resolving: tokio::sync::Mutex::default(), state: Mutex::new(state) }

@@ -41,6 +41,9 @@ pub struct TransportSettings {
     pub dialer: Dialer,
     /// Whether reads that wait share a connection where the server speaks HTTP/2.
     pub multiplex: bool,
+    /// The DNS server that is asked for the servers' names; those of the system when unset.
+    #[cfg(feature = "dns")]
+    pub name_server: Option<std::net::SocketAddr>,
 }
 
 /// Sends control requests.
@@ -140,7 +143,12 @@ impl Transport {
         if settings.servers.is_empty() {
             return Err(Error::Config { setting: "servers", reason: "at least one is needed".into() });
         }
-        let resolver = matches!(settings.dialer, Dialer::Tcp).then(Resolver::system);
+        #[cfg(feature = "dns")]
+        let resolver = || settings.name_server.map_or_else(Resolver::system, Resolver::at);
+        #[cfg(not(feature = "dns"))]
+        let resolver = Resolver::system;
+        let named = settings.servers.iter().any(|server| server.socket().is_none());
+        let resolver = (named && matches!(settings.dialer, Dialer::Tcp)).then(resolver);
         let pool = PoolSettings {
             connect_timeout: settings.connect_timeout,
             idle_max: 8,
@@ -284,6 +292,10 @@ impl Transport {
             Ok(_) => self.servers.told(server, |rank, place, now| rank.well(place, now)),
             Err(_) => self.servers.failed(server),
         }
+        if result.is_err() && question.kind == Kind::Wait {
+            // Another program may listen there by now: it is asked again what it speaks.
+            *server.speech.lock().await = None;
+        }
         result
     }
 
@@ -292,12 +304,7 @@ impl Transport {
             && let Speech::Http2 { streams } = self.speech(server).await
         {
             let lane = Lane { server, number: server.lanes.lock().take(streams) };
-            let result = self.exchange(&self.shared, (server.id, lane.number), server, question).await;
-            if result.is_err() {
-                // Another program may listen there by now: it is asked again what it speaks.
-                *server.speech.lock().await = None;
-            }
-            return result;
+            return self.exchange(&self.shared, (server.id, lane.number), server, question).await;
         }
         self.exchange(&self.pool, server.id, server, question).await
     }

@@ -120,6 +120,13 @@ impl Registered {
         self.shared.set_figures(figures);
     }
 
+    /// Returns how long the application's runtime last took to run a task that was handed to it, measured about once a
+    /// second; none before the first time, and where beats have no thread of their own.
+    #[must_use]
+    pub fn lag(&self) -> Option<Duration> {
+        self.shared.lag()
+    }
+
     /// Returns the counter of what is being served; a drain waits until it is at none.
     #[must_use]
     pub fn in_flight(&self) -> InFlight {

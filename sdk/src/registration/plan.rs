@@ -3,7 +3,7 @@
 //! The rules: register until it is confirmed; then beat at a third of the TTL, jittered by a tenth, and at once
 //! when there is news; compare the row now and then. A beat that is answered 404 means that the registry
 //! forgot: register again at once. Any other failure of a beat leads to a full registration after a growing
-//! wait, because whoever did not answer may have forgotten too. It never gives up.
+//! wait, at most that of a beat, because whoever did not answer may have forgotten too. It never gives up.
 
 use std::time::Duration;
 
@@ -144,9 +144,17 @@ impl Plan {
             (Act::Register | Act::Beat | Act::Audit, Told::Failed | Told::Missing) => {
                 self.failures = self.failures.saturating_add(1);
                 self.registered = false;
-                self.register_at = now + self.settings.backoff.delay(self.failures, dice);
+                self.register_at = now + self.backoff().delay(self.failures, dice);
             }
         }
+    }
+
+    /// A try costs the registry what a beat costs, so it is made at least as often: whatever happened, the registry has
+    /// the instance back within a beat.
+    fn backoff(&self) -> Backoff {
+        let Backoff { base, max } = self.settings.backoff;
+        let max = self.settings.ttl.map_or(max, |ttl| max.min(ttl / 3));
+        Backoff { base: base.min(max), max }
     }
 
     /// A third of the TTL, a tenth more or less.
@@ -249,7 +257,7 @@ mod tests {
             let (mut plan, mut now) = plan(Some(TTL));
             for (answer, dice) in answers {
                 if let Act::Rest(until) = plan.next(now) {
-                    prop_assert!(until > now && until - now <= Duration::from_secs(15));
+                    prop_assert!(until > now && until - now <= TTL.mul_f64(1.1 / 3.0));
                     now = until;
                 }
                 let act = plan.next(now);

@@ -17,6 +17,9 @@ use super::state::Shared;
 const EVERY_MAX: Duration = Duration::from_secs(1);
 const EVERY_MIN: Duration = Duration::from_millis(20);
 
+/// Long enough to mean never, and short enough to be added to a time.
+const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
 /// Remembers the task that was handed over and has not run.
 #[derive(Debug, Clone, Copy)]
 pub struct Pulse {
@@ -28,7 +31,7 @@ impl Pulse {
     /// Builds one that takes a runtime for stuck after this time.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
-        Self { limit: limit.max(EVERY_MIN), asked: None }
+        Self { limit: limit.clamp(EVERY_MIN, NEVER), asked: None }
     }
 
     /// Notes that a task was handed over.
@@ -65,7 +68,8 @@ pub(super) async fn feel(runtime: Handle, shared: Arc<Shared>, mut pulse: Pulse)
     loop {
         let ran = runtime.spawn(async {});
         tokio::pin!(ran);
-        pulse.ask(Instant::now());
+        let asked = Instant::now();
+        pulse.ask(asked);
         let stuck_at = pulse.stuck_at().unwrap_or_else(Instant::now);
         let answer = match tokio::time::timeout_at(stuck_at, &mut ran).await {
             Ok(answer) => answer,
@@ -88,6 +92,7 @@ pub(super) async fn feel(runtime: Handle, shared: Arc<Shared>, mut pulse: Pulse)
             // The runtime was shut down: there is nothing left to be stuck.
             return;
         }
+        shared.set_lag(asked.elapsed());
         tokio::time::sleep(pulse.every()).await;
     }
 }
@@ -109,5 +114,8 @@ mod tests {
         assert_eq!(pulse.stuck_since(now + Duration::from_secs(99)), None);
         assert_eq!(pulse.every(), EVERY_MAX);
         assert_eq!(Pulse::new(Duration::ZERO).every(), EVERY_MIN);
+        let mut never = Pulse::new(Duration::MAX);
+        never.ask(now);
+        assert_eq!(never.stuck_since(now + Duration::from_secs(1 << 24)), None);
     }
 }

@@ -194,7 +194,8 @@ impl Service {
     }
 
     /// Sets after how long without an answer the application's runtime is taken for stuck, and the instance for critical
-    /// while it goes on beating: the time of one beat by default. Only where beats have a thread of their own
+    /// while it goes on beating: the time of one beat by default. For a program that registers on a runtime which it does
+    /// not drive afterwards: [`Duration::MAX`]. Only where beats have a thread of their own
     /// ([`crate::ClientBuilder::beat_thread`]).
     #[must_use]
     pub fn stuck_after(mut self, time: Duration) -> Self {

@@ -1,6 +1,8 @@
 //! What the guard, the probes and the task share: how well the instance is, and how the registration stands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use callboard_proto::CheckStatus;
 use callboard_proto::definition::Figures;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(super) wake: Notify,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) in_flight: InFlight,
+    // In microseconds; the largest number while nothing was measured.
+    lag: AtomicU64,
 }
 
 /// How well the instance is, by what everybody says.
@@ -85,6 +89,7 @@ impl Shared {
                 error: None,
             }),
             in_flight: service.in_flight.clone(),
+            lag: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -115,6 +120,15 @@ impl Shared {
 
     pub(super) fn set_stuck(&self, since: Option<Instant>) {
         self.wish(|wishes| wishes.stuck = since);
+    }
+
+    pub(super) fn set_lag(&self, lag: Duration) {
+        self.lag.store(u64::try_from(lag.as_micros()).unwrap_or(u64::MAX - 1), Relaxed);
+    }
+
+    pub(super) fn lag(&self) -> Option<Duration> {
+        let lag = self.lag.load(Relaxed);
+        (lag != u64::MAX).then(|| Duration::from_micros(lag))
     }
 
     pub(super) fn set_draining(&self) {

@@ -3,8 +3,9 @@
 //!
 //! The rule: when more than a share of those that may be called vanish at once, the leader is asked, and a few of the
 //! missing are dialled. If none of them answers, they are gone. If one does, the old snapshot stays until the registry
-//! lists them again, none of them answers any more, or the hold is over: a deliberate removal goes through in bounded
-//! time. Instances that went critical before they left, as a drain does, are never missed.
+//! lists them all again, none of them answers any more, or the hold is over: a deliberate removal goes through in bounded
+//! time. A registry whose index went backwards is known to have lost something: it is doubted however few are missing, so
+//! that one which fills up again takes nobody away in between. Instances that went critical before they left, as a drain does, are never missed.
 //! Pure: time and the results of dialling are arguments. Called by `poll`.
 
 use std::collections::HashSet;
@@ -88,13 +89,18 @@ impl Doubt {
         Self { settings, since: None, looks: 0 }
     }
 
-    /// Returns the endpoints that `rows` leave out, if so many of them at once are suspicious; otherwise nothing.
-    /// Newcomers count against the missing: a fleet that was replaced was not lost.
+    /// Returns the endpoints that `rows`, as of `index`, leave out, if so many of them at once are suspicious; otherwise
+    /// nothing. Newcomers count against the missing: a fleet that was replaced was not lost.
     #[must_use]
-    pub fn missing(&self, old: &Snapshot, rows: &[Endpoint]) -> Vec<Arc<Member>> {
+    pub fn missing(&self, old: &Snapshot, rows: &[Endpoint], index: u64) -> Vec<Arc<Member>> {
         let callable = old.eligible_len() as usize;
         let all = old.members().len();
-        let limit = if callable < self.settings.least { 1.0 } else { self.settings.share };
+        let limit = match callable < self.settings.least {
+            // A single one is too many where something was lost before.
+            _ if self.since.is_some() || index < old.index() => 0.0,
+            true => 1.0,
+            false => self.settings.share,
+        };
         let bound = limit * callable as f64;
         // No more can be gone than the rows are fewer: the usual answer ends here.
         if self.settings.hold.is_zero() || callable == 0 || (all.saturating_sub(rows.len()) as f64) < bound {
@@ -153,7 +159,7 @@ mod tests {
 
     fn missing(old: Vec<Endpoint>, new: &[Endpoint]) -> usize {
         let old = Snapshot::empty("web").next(old, 1);
-        Doubt::new(DoubtSettings::default()).missing(&old, new).len()
+        Doubt::new(DoubtSettings::default()).missing(&old, new, 2).len()
     }
 
     #[test]
@@ -175,6 +181,19 @@ mod tests {
         mixed.extend([drained(3), drained(4), drained(5)]);
         assert_eq!(missing(mixed.clone(), &mixed[3..]), 3, "those left cannot be called");
         assert_eq!(missing(mixed.clone(), &mixed[..3]), 0);
+    }
+
+    #[test]
+    fn a_registry_that_fills_up_again_takes_nobody_away() {
+        let old = Snapshot::empty("web").next(rows(0..10), 70);
+        let mut doubt = Doubt::new(DoubtSettings::default());
+        assert_eq!(doubt.missing(&old, &rows(0..8), 71).len(), 0);
+        assert_eq!(doubt.missing(&old, &rows(0..8), 3).len(), 2, "its index went backwards");
+        assert_eq!(doubt.missing(&old, &rows(0..10), 3).len(), 0);
+        doubt.weigh(Dialled { answered: 1, failed: 0 }, Instant::now());
+        assert_eq!(doubt.missing(&old, &rows(0..8), 71).len(), 2, "it is doubted already");
+        doubt.settle();
+        assert_eq!(doubt.missing(&old, &rows(0..8), 71).len(), 0);
     }
 
     #[test]
@@ -200,7 +219,7 @@ mod tests {
         assert_eq!(doubt.weigh(Dialled { answered: 3, failed: 0 }, now), Verdict::Hold(LOOK_FIRST));
         assert_eq!(doubt.weigh(Dialled::default(), now), Verdict::Believe);
         let old = Snapshot::empty("web").next(rows(0..9), 1);
-        assert!(Doubt::new(DoubtSettings::NONE).missing(&old, &[]).is_empty());
+        assert!(Doubt::new(DoubtSettings::NONE).missing(&old, &[], 1).is_empty());
     }
 
     proptest! {

@@ -61,6 +61,9 @@ impl Poll {
     async fn follow(mut self) {
         let mut cursor = Cursor::new(self.settings);
         let mut stand_in = self.stand_in.take();
+        if let Some(stand_in) = &mut stand_in {
+            stand_in.prepare();
+        }
         let mut pace = Pace::new(PERIOD, BURST, Instant::now());
         let writer = self.store.take().map(|store| store.start(&self.tracker));
         loop {
@@ -71,7 +74,10 @@ impl Poll {
                 _ => Box::pin(self.ask_with_stand_in(asked, &mut stand_in)).await,
             };
             let old = Arc::clone(&self.shared.snapshot.borrow());
-            let missing = answer.as_ref().map_or_else(|_| Vec::new(), |good| self.doubt.missing(&old, &good.rows));
+            let missing = match &answer {
+                Ok(good) => self.doubt.missing(&old, &good.rows, good.meta.index.0),
+                Err(_) => Vec::new(),
+            };
             let reply = match &answer {
                 Ok(good) => {
                     Reply::Rows { meta: good.meta, empty: good.rows.is_empty(), suspicious: !missing.is_empty() }

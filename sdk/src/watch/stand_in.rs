@@ -9,13 +9,14 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use callboard_proto::ServiceName;
+use tokio::task::JoinHandle;
 #[cfg(feature = "dns")]
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::handle::Origin;
 use super::rows::endpoints;
-use crate::catalog::{LastGood, Store};
+use crate::catalog::{LastGood, Store, StoreError};
 use crate::endpoint::Endpoint;
 use crate::error::chain;
 #[cfg(feature = "dns")]
@@ -24,6 +25,9 @@ use crate::resolve::Resolver;
 /// How often DNS is asked at most.
 #[cfg(feature = "dns")]
 const DNS_EVERY: Duration = Duration::from_secs(5);
+
+/// The reading of a file under way.
+type Reading = JoinHandle<Result<Option<(LastGood, Result<Vec<Endpoint>, serde_json::Error>)>, StoreError>>;
 
 /// What was found to begin with.
 #[derive(Debug)]
@@ -49,7 +53,8 @@ pub(crate) struct DnsSource {
 #[derive(Debug)]
 pub(crate) struct StandIn {
     service: ServiceName,
-    file: Option<Store>,
+    store: Option<Store>,
+    file: Option<Reading>,
     #[cfg(feature = "dns")]
     dns: Option<DnsSource>,
     #[cfg(feature = "dns")]
@@ -59,10 +64,11 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    pub(crate) fn new(service: ServiceName, file: Option<Store>, listed: Vec<Endpoint>) -> Self {
+    pub(crate) fn new(service: ServiceName, store: Option<Store>, listed: Vec<Endpoint>) -> Self {
         Self {
             service,
-            file,
+            store,
+            file: None,
             #[cfg(feature = "dns")]
             dns: None,
             #[cfg(feature = "dns")]
@@ -78,14 +84,26 @@ impl StandIn {
         self
     }
 
+    /// Begins to read the file, so that it is there when it is needed.
+    pub(super) fn prepare(&mut self) {
+        let Some(store) = self.store.clone() else { return };
+        self.file = Some(tokio::task::spawn_blocking(move || {
+            let file = store.load()?;
+            Ok(file.map(|file| {
+                let rows = endpoints(&file.body);
+                (file, rows)
+            }))
+        }));
+    }
+
     /// Returns the best there is, if it may be better than what it returned before.
     pub(super) async fn find(&mut self) -> Option<Found> {
         if self.standing == Some(Origin::File) {
             return None;
         }
         // Read once: only this process's own registry answers change it.
-        if let Some(store) = self.file.take()
-            && let Some(found) = self.read_file(store).await
+        if let Some(reading) = self.file.take()
+            && let Some(found) = self.read_file(reading).await
         {
             return self.stand(found);
         }
@@ -110,19 +128,14 @@ impl StandIn {
         Some(found)
     }
 
-    async fn read_file(&self, store: Store) -> Option<Found> {
-        let path = store.path().to_owned();
-        let read = tokio::task::spawn_blocking(move || {
-            let file: Option<LastGood> = store.load()?;
-            Ok::<_, crate::catalog::StoreError>(file.map(|file| (endpoints(&file.body), file)))
-        });
-        match read.await.ok()? {
-            Ok(Some((Ok(rows), file))) if !rows.is_empty() => {
+    async fn read_file(&self, reading: Reading) -> Option<Found> {
+        match reading.await.ok()? {
+            Ok(Some((file, Ok(rows)))) if !rows.is_empty() => {
                 Some(Found { rows, origin: Origin::File, index: file.index.0, said: Some(file.saved()) })
             }
-            Ok(Some((Ok(_), _)) | None) => None,
-            Ok(Some((Err(error), _))) => {
-                warn!(service = %self.service, path = %path.display(), error = %error, "last-good file holds no rows");
+            Ok(Some((_, Ok(_))) | None) => None,
+            Ok(Some((_, Err(error)))) => {
+                warn!(service = %self.service, error = %error, "last-good file holds no rows");
                 None
             }
             Err(error) => {
@@ -166,7 +179,9 @@ mod tests {
 
     fn stand_in(file: Option<Store>, listed: &[&str]) -> StandIn {
         let listed = listed.iter().map(|id| Endpoint::new(id, "10.0.0.1", 80)).collect();
-        StandIn::new(ServiceName::parse("web").unwrap(), file, listed)
+        let mut stand_in = StandIn::new(ServiceName::parse("web").unwrap(), file, listed);
+        stand_in.prepare();
+        stand_in
     }
 
     const BODY: &[u8] = br#"[{"Node":{"Node":"n","Address":"10.0.0.1"},
