@@ -12,7 +12,7 @@ use callboard_tests::node::Node;
 use serde_json::json;
 
 /// Reads that carry an index, between them one of each kind.
-const READS: [&str; 10] = [
+const READS: [&str; 12] = [
     "/v1/catalog/nodes",
     "/v1/catalog/services",
     "/v1/catalog/service/web",
@@ -23,6 +23,8 @@ const READS: [&str; 10] = [
     "/v1/health/state/any",
     "/v1/kv/a/?recurse",
     "/v1/session/list",
+    "/v1/config/service-defaults",
+    "/v1/health/service/web?slots",
 ];
 
 fn register(http: &Http, id: &str, port: u16) {
@@ -30,6 +32,11 @@ fn register(http: &Http, id: &str, port: u16) {
         "/v1/agent/service/register",
         &json!({"ID": id, "Name": "web", "Port": port, "Check": {"TTL": "10m", "Status": "passing"}}),
     );
+}
+
+fn put_defaults(http: &Http, name: &str, protocol: &str) {
+    let written = http.put_json("/v1/config", &json!({"Kind": "service-defaults", "Name": name, "Protocol": protocol}));
+    assert_eq!(written.json(), json!(true));
 }
 
 fn session(http: &Http) -> String {
@@ -72,6 +79,8 @@ fn index_only_grows() {
                         let _ = http.put(&format!("/v1/kv/a/{writer}/{}", round % 5), round.to_string()).ok();
                         let _ = http.delete(&format!("/v1/kv/a/{writer}/{}", (round + 1) % 5)).ok();
                         let _ = http.put(&format!("/v1/agent/service/deregister/{id}"), "").ok();
+                        let protocol = if round % 2 == 0 { "http" } else { "tcp" };
+                        put_defaults(&http, &format!("web-{writer}"), protocol);
                         let session = session(&http);
                         let _ = http.put(&format!("/v1/kv/a/lock/{writer}?acquire={session}"), "").ok();
                         let _ = http.put(&format!("/v1/session/destroy/{session}"), "").ok();
@@ -117,6 +126,8 @@ fn no_change_no_index() {
         assert_eq!(http.put(&format!("/v1/kv/a/lock?acquire={session}"), "x").ok().json(), json!(true));
         let _ = http.put(&format!("/v1/session/renew/{session}"), "").ok();
         let _ = http.put("/v1/session/destroy/none", "").ok();
+        put_defaults(&http, "web", "http");
+        let _ = http.delete("/v1/config/service-router/none").ok();
     };
     write();
     let before = READS.map(|path| http.get(path).index());
@@ -151,7 +162,11 @@ fn removal_wakes() {
     let _ = http.put("/v1/kv/dir/only", "1").ok();
     let last = session(&http);
     let info = format!("/v1/session/info/{last}");
-    let removals: [(&str, &dyn Fn()); 7] = [
+    put_defaults(&http, "gone", "http");
+    put_defaults(&http, "last", "http");
+    let removals: [(&str, &dyn Fn()); 9] = [
+        ("/v1/config/service-defaults/gone", &|| drop(http.delete("/v1/config/service-defaults/gone").ok())),
+        ("/v1/config/service-defaults", &|| drop(http.delete("/v1/config/service-defaults/last").ok())),
         (&info, &|| drop(http.put(&format!("/v1/session/destroy/{last}"), "").ok())),
         ("/v1/health/service/web", &|| drop(http.put("/v1/agent/service/deregister/web-1", "").ok())),
         ("/v1/catalog/service/ext", &|| {

@@ -61,6 +61,7 @@ const TABLE: &[(u8, &str, &str, &str, u16, Body)] = &[
         400,
         Text("Cannot specify ?stale with ?consistent, conflicting semantics."),
     ),
+    (39, "PUT", "/v1/event/fire/e", "x", 200, Any),
     (46, "PUT", "/v1/kv/a?flags=18446744073709551615", "x", 200, Json("true")),
     (47, "OPTIONS", "/v1/kv/x", "", 200, Any),
 ];
@@ -84,6 +85,8 @@ fn requests_are_answered_as_the_table_says() {
         }
     }
     assert_eq!(node.http.get("/v1/kv/a").json()[0]["Flags"], json!(u64::MAX), "vector 46: flags survive whole");
+    let events = node.http.get("/v1/event/list?name=e").ok().json();
+    assert_eq!(events[0]["Payload"], json!("eA=="), "vector 39: {events}");
     let options = node.http.request("OPTIONS", "/v1/kv/x", b"").expect("OPTIONS is answered");
     assert_eq!(options.header("Allow"), Some("OPTIONS,GET,PUT,DELETE"), "vector 47");
     let refused = node.http.request("POST", "/v1/agent/service/register", b"").expect("POST is answered");

@@ -12,6 +12,7 @@ mod catalog;
 mod catalog_write;
 mod config;
 mod dispatch;
+mod event;
 mod health;
 mod kv;
 mod reply;
@@ -31,6 +32,7 @@ pub use serve::{HttpLimits, serve};
 
 use crate::check::Checks;
 use crate::cluster::Cluster;
+use crate::event::Events;
 use crate::identity::Identity;
 use crate::session::Sessions;
 use crate::telemetry::Telemetry;
@@ -40,6 +42,7 @@ pub struct Api {
     cluster: Cluster,
     checks: Checks,
     sessions: Sessions,
+    events: Events,
     identity: Arc<Identity>,
     telemetry: Arc<Telemetry>,
     limits: HttpLimits,
@@ -57,7 +60,8 @@ impl Api {
         telemetry: Arc<Telemetry>,
         limits: HttpLimits,
     ) -> Arc<Api> {
-        Arc::new(Api { cluster, checks, sessions, identity, telemetry, limits, answers: answers::Answers::default() })
+        let (events, answers) = (Events::default(), answers::Answers::default());
+        Arc::new(Api { cluster, checks, sessions, events, identity, telemetry, limits, answers })
     }
 
     fn datacenter(&self) -> &Text {

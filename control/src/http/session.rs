@@ -1,12 +1,13 @@
 //! `/v1/session/…`: what holds locks.
 
+use std::sync::Arc;
+
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::api::session::{Session, SessionCreated, SessionRequest};
 use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName};
-use std::sync::Arc;
 
 use super::blocking::{Answer, Question, read};
 use super::reply::{Failure, Response, encode, json};

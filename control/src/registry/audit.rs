@@ -29,6 +29,7 @@ impl Registry {
             let row = self.services.get(&instance.service.folded());
             let member = row.is_some_and(|row| row.members.contains(&(node.clone(), id.clone())));
             fact(member, &|| format!("instance {id} is missing from service {}", instance.service))?;
+            fact(self.slot(node, instance).is_some(), &|| format!("instance {id} has no slot"))?;
             let newest = self
                 .checks_of(node, id)
                 .map(|check| check.modified)
@@ -61,6 +62,8 @@ impl Registry {
             fact(!self.graves.by_key.contains_key(key), &|| format!("key {key} lives and is buried"))?;
         }
         fact(self.graves.by_key.len() == self.graves.by_index.len(), &|| "graves disagree".to_owned())?;
+        self.slots.audit()?;
+        fact(self.slots.held() == members, &|| "a slot is held by nobody".to_owned())?;
         self.audit_sessions()?;
         self.audit_config()
     }

@@ -141,7 +141,9 @@ impl Registry {
             index: change.at,
             members: OrdSet::new(),
         });
-        row.members.insert(place.clone());
+        if row.members.insert(place.clone()).is_none() {
+            self.slots.join(&instance.service.folded(), &place);
+        }
         self.bump_service(&instance.service, change);
         if known.is_some_and(|known| known.service != instance.service || known.tags != instance.tags) {
             self.relabel_checks(&place, &instance, change);
@@ -313,6 +315,7 @@ impl Registry {
         let folded = service.folded();
         let Some(row) = self.services.get_mut(&folded) else { return };
         row.members.remove(place);
+        self.slots.leave(&folded, place, change.at);
         row.index = change.at;
         if row.members.is_empty() {
             self.services.remove(&folded);

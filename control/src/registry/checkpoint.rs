@@ -15,6 +15,7 @@ use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
 use super::config_entry::{ConfigRow, folded};
+use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
 const FORMAT: u8 = 2;
@@ -51,6 +52,7 @@ struct Rows {
     sessions: Vec<Arc<SessionRow>>,
     config: Vec<(Text, Index, Index)>,
     config_changed: Vec<(EntryKind, Index)>,
+    slots: Vec<SlotRows>,
 }
 
 impl Registry {
@@ -71,6 +73,7 @@ impl Registry {
             graves_floor: self.graves.floor,
             sessions: self.sessions.values().cloned().collect(),
             config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
+            slots: self.slots.rows(),
             config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
         };
         to.write_all(&[FORMAT])?;
@@ -128,6 +131,7 @@ impl Registry {
             let row = ConfigRow::read(body, created, modified)?;
             registry.config.rows.insert((row.entry.kind(), folded(row.entry.name())), row);
         }
+        registry.slots = SlotTable::from_rows(rows.slots)?;
         registry.config.changed = rows.config_changed.into_iter().collect();
         Ok(registry)
     }

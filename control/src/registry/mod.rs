@@ -12,6 +12,7 @@ pub mod command;
 mod config_entry;
 mod kv;
 mod session;
+mod slots;
 pub mod topic;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use callboard_proto::{Check, CheckId, Index, Instance, InstanceId, Node, NodeNam
 use imbl::{OrdMap, OrdSet};
 
 use config_entry::ConfigTable;
+use slots::SlotTable;
 
 pub use catalog::{CheckChange, ServiceRow};
 pub use checkpoint::CheckpointError;
@@ -53,6 +55,7 @@ pub struct Registry {
     locks: OrdSet<(Text, Text)>,
     graves: Graves,
     config: ConfigTable,
+    slots: SlotTable,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
     lineage: u64,

@@ -4,11 +4,12 @@
 //! or when a check that it depends on goes or turns critical. Whatever the cause, the session and all its locks end at
 //! one index. Time to live and lock delay are not kept here: the registry has no clock.
 
+use std::sync::Arc;
+
 use callboard_proto::session::{SessionBehavior, SessionRow};
 use callboard_proto::text::Text;
 use callboard_proto::{CheckId, CheckStatus, Index, NodeName};
 use imbl::ordmap::DiffItem;
-use std::sync::Arc;
 
 use super::command::{Outcome, Refusal};
 use super::{Change, Registry, Topic};

@@ -280,10 +280,17 @@ impl ConfigEntry {
     }
 }
 
-/// Takes a field out, however it is spelt.
+/// Takes a field out, however it is spelt; of several spellings the last one counts.
 fn take(fields: &mut Map<String, Value>, name: &str) -> Option<Value> {
-    let spelt = fields.keys().find(|spelt| is_same_field(spelt, name))?.clone();
-    fields.remove(&spelt)
+    let mut taken = None;
+    fields.retain(|spelt, value| {
+        let same = is_same_field(spelt, name);
+        if same {
+            taken = Some(value.take());
+        }
+        !same
+    });
+    taken
 }
 
 impl Serialize for ConfigEntry {

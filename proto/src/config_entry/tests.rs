@@ -33,6 +33,13 @@ fn any_spelling_of_a_key_is_read_and_camel_case_comes_back() {
 }
 
 #[test]
+fn several_spellings_of_a_field_are_one() {
+    let entry =
+        shown(r#"{"KIND":"mesh","kind":"mesh","Name":"x","name":"mesh","CREATEINDEX":1,"CreateIndex":2,"TLS":{}}"#);
+    assert_eq!(entry, json!({"Kind": "mesh", "Name": "mesh", "TLS": {}}));
+}
+
+#[test]
 fn routes_splits_and_defaults_come_back_whole() {
     let router = json!({"Kind": "service-router", "Name": "web", "Routes": [{
         "Match": {"HTTP": {"PathPrefix": "/a", "Header": [{"Name": "x", "Regex": "a+", "Invert": true}],

@@ -205,7 +205,8 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
                 let checks = registry
                     .checks_of(&node.name, &instance.id)
                     .chain(registry.checks_of(&node.name, &InstanceId::none()));
-                (node.clone(), instance.clone(), checks.cloned().collect::<Vec<_>>())
+                let slot = registry.slot(&node.name, instance);
+                (node.clone(), instance.clone(), slot, checks.cloned().collect::<Vec<_>>())
             })
             .collect();
         let index = registry.service_index(&name);
@@ -279,6 +280,27 @@ proptest! {
                     prop_assert!(is_touched(&touched, &topic), "{topic:?} changed without being touched, by {command:?}");
                 }
             }
+        }
+    }
+
+    /// Whatever happens to others: who stays keeps its slot.
+    #[test]
+    fn the_slot_of_a_live_instance_never_changes(history in history()) {
+        let slots = |registry: &Registry| -> BTreeMap<_, _> {
+            let rows = registry.services().flat_map(|row| registry.members(row));
+            let key = |node: &Node, instance: &Instance| (node.name.folded(), instance.id.clone(), instance.service.folded());
+            rows.map(|(node, instance)| (key(node, instance), registry.slot(&node.name, instance).unwrap())).collect()
+        };
+        let mut registry = Registry::default();
+        for command in history {
+            let before = slots(&registry);
+            let index = registry.index();
+            registry.apply(command.clone(), &mut Touched::default());
+            let after = slots(&registry);
+            for (place, slot) in &after {
+                prop_assert!(before.get(place).is_none_or(|old| old == slot), "{place:?} moved by {command:?}");
+            }
+            prop_assert!(before == after || registry.index() > index);
         }
     }
 
