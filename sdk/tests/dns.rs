@@ -2,15 +2,13 @@
 #![cfg(feature = "dns")]
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
-mod fake;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::endpoint::Endpoint;
+use callboard::testing::{Fault, Registry};
 use callboard::watch::Origin;
-use fake::{Fake, Fault};
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -82,11 +80,11 @@ fn answer(question: &Message, said: &Said) -> Message {
 #[tokio::test]
 async fn dns_stands_in_until_the_registry_answers() {
     let dns = Dns::start(Said { ports: vec![1000, 2000], ..Said::default() }).await;
-    let fake = Fake::start();
-    fake.fault("", "/", Fault::Cut);
-    fake.add("web-1", 1);
+    let registry = Registry::start();
+    registry.fault("", "/", Fault::Close);
+    registry.add("web", "web-1", 1);
     let listed = [Endpoint::new("static", "127.0.0.1", 1)];
-    let client = fake
+    let client = registry
         .builder()
         .dns_fallback("service.consul", Some(dns.address))
         .static_endpoints("web", listed)
@@ -99,7 +97,7 @@ async fn dns_stands_in_until_the_registry_answers() {
     assert_eq!((authorities, watch.origin()), (vec!["127.0.0.1:1000", "127.0.0.1:2000"], Origin::Dns));
     assert_eq!(snapshot.members().first().unwrap().endpoint().weight_effective(), 3);
     assert!(watch.age().is_some() && watch.error().is_some());
-    fake.heal();
+    registry.heal();
     while watch.origin() != Origin::Registry {
         watch.changed().await.unwrap();
     }
@@ -110,10 +108,10 @@ async fn dns_stands_in_until_the_registry_answers() {
 #[tokio::test]
 async fn without_dns_and_file_the_list_of_the_program_is_used() {
     let dns = Dns::start(Said::default()).await;
-    let fake = Fake::start();
-    fake.fault("", "/", Fault::Cut);
+    let registry = Registry::start();
+    registry.fault("", "/", Fault::Close);
     let listed = [Endpoint::new("static", "127.0.0.1", 1)];
-    let client = fake
+    let client = registry
         .builder()
         .dns_fallback("service.consul", Some(dns.address))
         .static_endpoints("Web", listed)

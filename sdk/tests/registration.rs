@@ -7,6 +7,7 @@ use callboard::testing::{Fault, Registry, State};
 use callboard::{Drain, Error, Service};
 use callboard_proto::CheckStatus;
 use callboard_proto::definition::Figures;
+use callboard_proto::text::{Meta, Tags};
 use tokio::time::Instant;
 
 fn status(state: &State, id: &str) -> CheckStatus {
@@ -208,39 +209,39 @@ async fn a_registry_that_is_away_does_not_hold_up_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn the_own_watch_shows_a_wrong_row_at_once_and_spares_the_comparison() {
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let me = client.register(web()).await.unwrap();
     let mut watch = client.watch("web").unwrap();
     watch.ready(1, Duration::from_secs(5)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let compared = fake.count("GET /v1/agent/service/web-1");
+    let compared = registry.count("GET /v1/agent/service/web-1");
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(fake.count("GET /v1/agent/service/web-1"), compared, "everybody is shown the right row");
+    assert_eq!(registry.count("GET /v1/agent/service/web-1"), compared, "everybody is shown the right row");
     let before = Instant::now();
-    fake.change(|state| state.rows.get_mut("web-1").unwrap().request.tags.clear());
-    fake.until(|state| state.rows["web-1"].request.tags == ["a"]).await;
+    registry.change(|state| state.alter("web-1", |row| row.instance.tags = Tags::default()));
+    registry.until(|state| state.instance("web-1").unwrap().instance.tags.iter().any(|tag| &**tag == "a")).await;
     assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
-    assert_eq!(fake.count("GET /v1/agent/service/web-1"), compared + 1, "asked before it was written");
+    assert_eq!(registry.count("GET /v1/agent/service/web-1"), compared + 1, "asked before it was written");
     me.wait_for(|standing| standing.registrations == 2).await;
     client.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_is_down_at_the_start_is_tried_at_growing_intervals_up_to_a_bound() {
-    for fault in [Fault::Cut, Fault::Status(500, "No cluster leader"), Fault::Status(404, "not yet")] {
-        let fake = Fake::start();
-        fake.fault("", "/", fault.clone());
-        let client = fake.client();
+    for fault in [Fault::Close, Fault::Status(500, "No cluster leader"), Fault::Status(404, "not yet")] {
+        let registry = Registry::start();
+        registry.fault("", "/", fault);
+        let client = registry.client().unwrap();
         let me = client.register(web().in_background()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(600)).await;
-        let tried = fake.count("PUT /v1/agent/service/register");
+        let tried = registry.count("PUT /v1/agent/service/register");
         assert!(
             (180..=420).contains(&tried),
             "{fault:?}: {tried} tries in ten minutes, no more than there would be beats"
         );
         assert!(me.standing().error.is_some());
-        fake.heal();
+        registry.heal();
         let before = Instant::now();
         me.wait_for(|standing| standing.phase == Phase::Registered).await;
         assert!(before.elapsed() <= Duration::from_secs(4), "{fault:?}: {:?}", before.elapsed());
@@ -250,22 +251,22 @@ async fn a_registry_that_is_down_at_the_start_is_tried_at_growing_intervals_up_t
 
 #[tokio::test(start_paused = true)]
 async fn a_server_replaced_by_an_empty_one_gets_everybody_back_within_a_beat() {
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let mut all = Vec::new();
     for n in 0..5 {
         all.push(client.register(web().id(format!("web-{n}"))).await.unwrap());
     }
     let mut watch = client.watch("web").unwrap();
     watch.ready(5, Duration::from_secs(5)).await.unwrap();
-    fake.until(|state| state.updates.len() >= 10).await;
+    registry.until(|state| state.beats().len() >= 10).await;
     // It is away for a while, and another one with nothing in it takes its place.
-    fake.fault("", "/", Fault::Cut);
+    registry.fault("", "/", Fault::Close);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    fake.lose_data();
-    fake.heal();
+    registry.lose_data();
+    registry.heal();
     let before = Instant::now();
-    fake.until(|state| state.rows.len() == 5).await;
+    registry.until(|state| state.instances().count() == 5).await;
     assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
     for me in &all {
         me.wait_for(|standing| standing.phase == Phase::Registered && standing.registrations == 2).await;
@@ -275,11 +276,11 @@ async fn a_server_replaced_by_an_empty_one_gets_everybody_back_within_a_beat() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_served_is_measured_and_sent_with_the_beat() {
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let me = client.register(web()).await.unwrap();
-    fake.until(|state| !state.updates.is_empty()).await;
-    let first = fake.state.lock().updates[0].figures;
+    registry.until(|state| !state.beats().is_empty()).await;
+    let first = registry.look(|state| state.beats()[0].figures);
     assert!(first.is_none_or(|figures| figures.throughput.is_none()), "nothing was served yet: {first:?}");
     for turn in 0..100 {
         let mut request = me.in_flight().enter();
@@ -288,9 +289,9 @@ async fn what_is_served_is_measured_and_sent_with_the_beat() {
             request.fail();
         }
     }
-    let beats = fake.state.lock().updates.len();
-    fake.until(|state| state.updates.len() > beats).await;
-    let figures = fake.state.lock().updates.last().unwrap().figures.unwrap();
+    let beats = registry.look(|state| state.beats().len());
+    registry.until(|state| state.beats().len() > beats).await;
+    let figures = registry.look(|state| state.beats().last().unwrap().figures.unwrap());
     let latency = figures.latency.unwrap();
     assert!((0.1..=0.13).contains(&latency), "{latency}");
     assert_eq!(figures.error_rate, Some(0.25));
@@ -299,24 +300,26 @@ async fn what_is_served_is_measured_and_sent_with_the_beat() {
     assert!(figures.memory.is_some_and(|bytes| bytes > 1e5));
     // What the application says itself counts, the rest stays measured.
     me.report(Figures { latency: Some(9.0), ..Figures::default() });
-    let beats = fake.state.lock().updates.len();
-    fake.until(|state| state.updates.len() > beats).await;
-    let figures = fake.state.lock().updates.last().unwrap().figures.unwrap();
+    let beats = registry.look(|state| state.beats().len());
+    registry.until(|state| state.beats().len() > beats).await;
+    let figures = registry.look(|state| state.beats().last().unwrap().figures.unwrap());
     assert_eq!((figures.latency, figures.error_rate), (Some(9.0), Some(0.25)));
     client.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_row_says_since_when_the_process_is_there() {
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let me = client.register(web()).await.unwrap();
-    let started = || fake.state.lock().rows["web-1"].request.meta["callboard-started"].clone();
+    let started = || {
+        registry.look(|state| state.instance("web-1").unwrap().instance.meta.get("callboard-started").unwrap().clone())
+    };
     let first = started();
     assert!(first.parse::<u64>().unwrap() > 1_600_000_000);
     // It is a part of the row: whoever takes it away is put right, with the same time.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    fake.change(|state| drop(state.rows.get_mut("web-1").unwrap().request.meta.remove("callboard-started")));
+    registry.change(|state| state.alter("web-1", |row| row.instance.meta = Meta::default()));
     me.wait_for(|standing| standing.registrations == 2).await;
     assert_eq!(started(), first);
     client.shutdown().await;
@@ -324,15 +327,15 @@ async fn the_row_says_since_when_the_process_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_runs_until_it_is_told_to_end_and_leaves_in_good_order() {
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let me = client.register(web()).await.unwrap();
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(me.run_until_drained(async { drop(told.await) }, Drain::default()));
     tokio::time::sleep(Duration::from_secs(100)).await;
-    assert!(fake.has("web-1") && !running.is_finished());
+    assert!(registry.has("web-1") && !running.is_finished());
     tell.send(()).unwrap();
     let drained = running.await.unwrap();
-    assert!(drained.finished && drained.deregistered && !fake.has("web-1"));
+    assert!(drained.finished && drained.deregistered && !registry.has("web-1"));
     client.shutdown().await;
 }

@@ -294,9 +294,9 @@ async fn a_removal_of_the_dead_is_believed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_file_is_passed_over_and_replaced_by_the_next_good_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let fake = Fake::start();
-    fake.add("web-1", 1);
-    let start = || fake.builder().cache_dir(folder.path()).build().unwrap();
+    let registry = Registry::start();
+    registry.add("web", "web-1", 1);
+    let start = || registry.builder().cache_dir(folder.path()).build().unwrap();
     let client = start();
     client.watch("web").unwrap().ready(1, LONG).await.unwrap();
     client.shutdown().await;
@@ -304,16 +304,16 @@ async fn a_damaged_file_is_passed_over_and_replaced_by_the_next_good_answer() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
 
-    fake.fault("", "/", Fault::Cut);
+    registry.fault("", "/", Fault::Close);
     let client = start();
     let mut watch = client.watch("web").unwrap();
     assert!(matches!(watch.ready(1, Duration::from_secs(5)).await, Err(Error::NotReady { known: 0, .. })));
     assert_eq!((watch.origin(), watch.age()), (Origin::Nowhere, None));
-    fake.heal();
+    registry.heal();
     watch.ready(1, LONG).await.unwrap();
     client.shutdown().await;
 
-    fake.fault("", "/", Fault::Cut);
+    registry.fault("", "/", Fault::Close);
     let client = start();
     let mut watch = client.watch("web").unwrap();
     watch.ready(1, LONG).await.unwrap();

@@ -45,12 +45,25 @@ struct Inner {
     state: State,
     faults: Faults,
     log: VecDeque<String>,
+    traffic: Traffic,
+    http2: Option<u32>,
+}
+
+/// Counts what arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that were opened.
+    pub connections: usize,
+    /// Requests that came over HTTP/2.
+    pub over_http2: usize,
 }
 
 /// What connections and handles share.
 struct Shared {
     inner: Mutex<Inner>,
     changed: watch::Sender<()>,
+    // A request or a connection arrived.
+    heard: watch::Sender<()>,
 }
 
 /// A control node in memory. Clones are the same one; it ends with the last.
@@ -79,12 +92,25 @@ impl Shared {
         self.inner.lock().faults.meet(server, method, path, arrives)
     }
 
-    fn note(&self, line: String) {
-        let log = &mut self.inner.lock().log;
-        if log.len() == LOG_MAX {
-            log.pop_front();
+    fn note(&self, line: String, over_http2: bool) {
+        let mut inner = self.inner.lock();
+        if inner.log.len() == LOG_MAX {
+            inner.log.pop_front();
         }
-        log.push_back(line);
+        inner.log.push_back(line);
+        inner.traffic.over_http2 += usize::from(over_http2);
+        drop(inner);
+        self.heard.send_replace(());
+    }
+
+    /// Counts a connection; returns what it may speak.
+    fn connected(&self) -> Option<u32> {
+        let mut inner = self.inner.lock();
+        inner.traffic.connections += 1;
+        let http2 = inner.http2;
+        drop(inner);
+        self.heard.send_replace(());
+        http2
     }
 
     /// Lets run out what runs out, on time.
@@ -108,8 +134,15 @@ impl Registry {
     #[must_use]
     pub fn start() -> Self {
         let (memory, listener) = memory();
-        let inner = Inner { state: State::default(), faults: Faults::default(), log: VecDeque::new() };
-        let shared = Arc::new(Shared { inner: Mutex::new(inner), changed: watch::Sender::new(()) });
+        let inner = Inner {
+            state: State::default(),
+            faults: Faults::default(),
+            log: VecDeque::new(),
+            traffic: Traffic::default(),
+            http2: None,
+        };
+        let (changed, heard) = (watch::Sender::new(()), watch::Sender::new(()));
+        let shared = Arc::new(Shared { inner: Mutex::new(inner), changed, heard });
         let end = CancellationToken::new();
         let registry = Self { shared, memory, end: end.clone(), _end: Arc::new(end.drop_guard()) };
         registry.spawn(Self::accept(registry.shared.clone(), listener, registry.end.clone()));
@@ -244,6 +277,32 @@ impl Registry {
     /// Keeps what is registered and begins the index anew, as a registry restored from a copy does.
     pub fn reset_index(&self) {
         self.change(State::reset_index);
+    }
+
+    /// From now on, new connections may speak HTTP/2 with so many requests at once, or (none, as at the start) may not.
+    pub fn speak_http2(&self, streams: Option<u32>) {
+        self.shared.inner.lock().http2 = streams;
+    }
+
+    /// Returns the counts of what arrived.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.shared.inner.lock().traffic
+    }
+
+    /// Waits until what arrived is so.
+    ///
+    /// # Panics
+    /// When it is not after two minutes.
+    pub async fn until_heard(&self, mut wanted: impl FnMut(&Self) -> bool) {
+        let mut heard = self.shared.heard.subscribe();
+        let reached = async {
+            while !wanted(self) {
+                // The sender lives in `shared`.
+                let _ = heard.changed().await;
+            }
+        };
+        assert!(tokio::time::timeout(UNTIL_MAX, reached).await.is_ok(), "it was not heard in {UNTIL_MAX:?}");
     }
 
     /// Returns the requests that arrived, in order: `server METHOD path?query`.

@@ -13,12 +13,12 @@ use callboard_proto::api::meta::{INDEX, KNOWN_LEADER, LAST_CONTACT};
 use callboard_proto::api::query::{Consistency, Params, ReadOptions};
 use callboard_proto::index::{WAIT_DEFAULT, WAIT_MAX};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -59,17 +59,31 @@ impl Body for Bytewise {
 /// Serves one connection to its end.
 pub(super) async fn connection<S>(shared: Arc<Shared>, server: String, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(|request| answer(&shared, &server, request));
+    let http2 = shared.connected();
+    let service = service_fn(move |request| {
+        let (shared, server) = (shared.clone(), server.clone());
+        async move { answer(&shared, &server, request).await }
+    });
     // An error is a client that went away, or a fault that was ordered.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    match http2 {
+        None => {
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        }
+        Some(streams) => {
+            let mut either = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            either.http2().max_concurrent_streams(streams);
+            let _ = either.serve_connection(TokioIo::new(stream), service).await;
+        }
+    }
 }
 
 async fn answer(shared: &Shared, server: &str, request: Request<Incoming>) -> Result<Response<Bytewise>, io::Error> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
-    shared.note(format!("{server} {} {}", head.method, head.uri));
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    shared.note(format!("{server} {} {path}", head.method), head.version == Version::HTTP_2);
     let (reply, met) = reply(shared, server, &head, &body).await;
     match met.instead {
         Some(Fault::Close) => return Err(io::ErrorKind::ConnectionReset.into()),
