@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use callboard::client::{KvPut, KvRemove};
+use callboard::lock::SessionSettings;
 use callboard::testing::{Fault, Registry};
 use callboard_proto::api::query::{Consistency, ReadOptions};
 use callboard_proto::{CheckStatus, Index};
@@ -115,6 +116,39 @@ async fn a_beat_that_is_missed_turns_critical_on_time() {
     registry.until(|state| state.instance("web").is_some_and(|row| row.status() == CheckStatus::Critical)).await;
     assert!((9..=10).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
     assert!(client.health_service("web", true, &ReadOptions::default()).await.unwrap().value.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_goes_with_the_check_it_depends_on() {
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
+    let settings = SessionSettings { service_checks: vec!["service:web-1".into()], ..SessionSettings::default() };
+    assert!(client.session(&settings).await.unwrap_err().to_string().contains("Missing check"));
+    registry.add("web", "web-1", 1);
+    let held = client.lock("k").session(settings.clone()).acquire().await.unwrap();
+    registry.set_status("web-1", CheckStatus::Critical, "");
+    let before = Instant::now();
+    held.lost().await;
+    assert!(before.elapsed() < Duration::from_millis(300));
+    assert!(registry.look(|state| state.key("k").unwrap().session.is_empty() && state.sessions().next().is_none()));
+    assert!(client.session(&settings).await.unwrap_err().to_string().contains("critical"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_begins_anew_keeps_what_is_registered() {
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
+    for id in ["a", "b", "c"] {
+        registry.add("web", id, 1);
+    }
+    registry.change(|state| state.put("k", b"1"));
+    let before = client.health_service("web", false, &ReadOptions::default()).await.unwrap();
+    registry.reset_index();
+    let after = client.health_service("web", false, &ReadOptions::default()).await.unwrap();
+    assert!(after.meta.index < before.meta.index && after.value.len() == 3);
+    assert_eq!(client.kv_get("k", &ReadOptions::default()).await.unwrap().meta.index, Index(1));
+    registry.lose_data();
+    assert!(client.kv_get("k", &ReadOptions::default()).await.unwrap().value.is_none());
 }
 
 #[tokio::test]

@@ -81,8 +81,9 @@ impl Shared {
         let mut inner = self.inner.lock();
         let expired = inner.state.expire_sessions(now) | inner.state.expire_beats(now);
         let done = act(&mut inner.state);
+        let ended = inner.state.end_dependants();
         drop(inner);
-        if changes || expired {
+        if changes || expired || ended {
             self.changed.send_replace(());
         }
         done

@@ -10,7 +10,7 @@ use callboard_proto::api::valid::InvalidRequest;
 use callboard_proto::check::SERF_HEALTH;
 use callboard_proto::kv::KvEntry;
 use callboard_proto::session::{SessionBehavior, SessionRow};
-use callboard_proto::{CheckId, Index, NodeName};
+use callboard_proto::{CheckId, CheckStatus, Index, NodeName};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -133,10 +133,14 @@ impl State {
     pub(super) fn open_session(&mut self, request: SessionRequest, now: Instant) -> Result<String, InvalidRequest> {
         let id = self.name();
         let mut row = request.validate(&id, &node(), TTL_MIN)?;
-        let known = |wanted: &CheckId| self.rows.values().flat_map(|row| &row.checks).any(|check| check.id == *wanted);
-        let own = row.node_checks.iter().filter(|check| check.as_str() != SERF_HEALTH);
-        if let Some(unknown) = own.chain(&row.service_checks).find(|check| !known(check)) {
-            return Err(InvalidRequest(format!("Missing check '{unknown}' registration")));
+        for check in depends(&row) {
+            match self.check_status(check) {
+                None => return Err(InvalidRequest(format!("Missing check '{check}' registration"))),
+                Some(CheckStatus::Critical) => {
+                    return Err(InvalidRequest(format!("Check '{check}' is in critical state")));
+                }
+                Some(_) => {}
+            }
         }
         let index = self.next_index();
         self.sessions_index = index;
@@ -178,6 +182,22 @@ impl State {
             }
         }
         true
+    }
+
+    fn check_status(&self, wanted: &CheckId) -> Option<CheckStatus> {
+        let mut checks = self.rows.values().flat_map(|row| &row.checks);
+        checks.find(|check| check.id == *wanted).map(|check| check.status)
+    }
+
+    /// Ends the sessions that depend on a check that is gone or critical. Says whether there were any.
+    pub(super) fn end_dependants(&mut self) -> bool {
+        let is_bad = |check: &CheckId| self.check_status(check).is_none_or(|status| status == CheckStatus::Critical);
+        let bad = self.sessions().filter(|row| depends(row).any(is_bad));
+        let ids: Vec<String> = bad.map(|row| row.id.to_string()).collect();
+        for id in &ids {
+            self.end_session(id);
+        }
+        !ids.is_empty()
     }
 
     /// Ends the sessions whose time has run out. Says whether there were any.
@@ -245,6 +265,11 @@ impl State {
         let parts = (high >> 32, (high >> 16) & 0xffff, high & 0xfff, self.named & 0xffff_ffff_ffff);
         format!("{:08x}-{:04x}-4{:03x}-8000-{:012x}", parts.0, parts.1, parts.2, parts.3)
     }
+}
+
+/// Returns the checks that a session depends on, but for its node being alive: here it always is.
+fn depends(row: &SessionRow) -> impl Iterator<Item = &CheckId> {
+    row.node_checks.iter().chain(&row.service_checks).filter(|check| check.as_str() != SERF_HEALTH)
 }
 
 /// The node of whoever names none.
