@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::endpoint::{Ejection, Endpoint};
 use crate::error::Error;
 use crate::http::{Address, Dialer};
+use crate::peers::SharedEjection;
 use crate::watch::DoubtSettings;
 
 /// The server that is asked when none is named.
@@ -37,6 +38,8 @@ pub struct ClientBuilder {
     pub(crate) audit_every: Duration,
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
+    pub(crate) shared_ejection: Option<SharedEjection>,
+    pub(crate) zone: Option<String>,
     pub(crate) dialer: Dialer,
     pub(crate) multiplex_waits: bool,
     pub(crate) beat_thread: Option<bool>,
@@ -79,6 +82,8 @@ impl Default for ClientBuilder {
             audit_every: Duration::from_secs(30),
             watches_max: 1024,
             ejection: Ejection::default(),
+            shared_ejection: None,
+            zone: None,
             dialer: Dialer::Tcp,
             multiplex_waits: true,
             beat_thread: None,
@@ -223,6 +228,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets clients tell one another, through keys of the registry, whom they set aside: what a quorum of them reports
+    /// is set aside by all. Off by default; every client that is to take part needs it.
+    #[must_use]
+    pub fn shared_ejection(mut self, shared: SharedEjection) -> Self {
+        self.shared_ejection = Some(shared);
+        self
+    }
+
+    /// Names the zone of this process, for balancers whose settings name none.
+    #[must_use]
+    pub fn zone(mut self, name: impl Into<String>) -> Self {
+        self.zone = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
     /// Sets how connections to the servers are opened: tests of whole programs need no socket.
     #[must_use]
     pub fn dialer(mut self, dialer: Dialer) -> Self {
@@ -312,6 +332,8 @@ impl ClientBuilder {
         if !(0.0..=1.0).contains(&self.doubt.share) {
             return config("doubt.share", "must be between 0 and 1");
         }
+        let shared = self.shared_ejection.as_ref().map_or(Ok(()), SharedEjection::check);
+        self.ejection.check().and(shared).map_err(|(setting, reason)| Error::Config { setting, reason })?;
         match self.servers.is_empty() {
             true => Ok(vec![Address::parse(SERVER_DEFAULT)?]),
             false => self.servers.iter().map(|text| Address::parse(text)).collect(),

@@ -31,7 +31,8 @@ pub enum Health {
     Passing,
     /// At least one check warns; the instance is called by its warning weight.
     Warning,
-    /// At least one check is critical; the instance is never called.
+    /// At least one check is critical; the instance is not called, unless so many are that this is doubted
+    /// ([`crate::balance::BalancerSettings::panic_threshold`]).
     Critical,
 }
 

@@ -57,6 +57,7 @@ pub mod lock;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod observe;
+pub mod peers;
 pub mod registration;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

@@ -2,9 +2,9 @@
 //!
 //! A [`Policy`] builds a [`Picker`] from a snapshot when the set changes; a call asks it once. The
 //! [`Balancer`] is the handle that holds the newest of both behind one pointer, keeps the counters
-//! threads take their turns from, and turns an answer into a guard. It decides what happens around
-//! a policy: endpoints aside are left out, one call is let through as a trial when a pause is over,
-//! and when everybody is aside, being aside no longer counts. It knows no protocol and no registry.
+//! threads take their turns from, and turns an answer into a guard. What lies over every policy (zones, subsets, slow
+//! start, those aside, panic) is laid out in `layout` and asked at the gate of a pick. It knows no protocol and no
+//! registry. How to use it: [`guide`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,6 +25,9 @@
 //! assert_ne!(second.key(), tried[0]);
 //! second.finish(Outcome::Success);
 //! ```
+
+#[doc = include_str!("../../docs/balance.md")]
+pub mod guide {}
 
 mod bounded;
 mod dx_hash;

@@ -136,8 +136,8 @@ impl BalancerSettings {
         self
     }
 
-    /// Keeps this client to so many endpoints, chosen so that many clients together spread evenly; see
-    /// [`super::Balancer::set_ordinal`].
+    /// Keeps this client to so many endpoints, chosen so that many clients together spread evenly. Which of the clients it
+    /// is [`crate::Client::balancer`] finds out from the registry, or [`super::Balancer::set_ordinal`] is told.
     #[must_use]
     pub fn subset(mut self, size: u32) -> Self {
         self.subset = Some(size);

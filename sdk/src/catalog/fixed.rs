@@ -69,7 +69,7 @@ impl Catalog {
     fn handle(&self, service: &str) -> Arc<WatchHandle> {
         let mut services = self.services.lock();
         let handle = services.entry(service.to_owned()).or_insert_with(|| {
-            let shared = Arc::new(Shared::new(Snapshot::empty(service)));
+            let shared = Arc::new(Shared::new(Snapshot::empty(service), None));
             Arc::new(WatchHandle { shared, ended: CancellationToken::new(), _end: None })
         });
         Arc::clone(handle)

@@ -37,6 +37,7 @@ use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Dialer, Transport, TransportSettings};
+use crate::peers::Company;
 use crate::registration::{BeatThread, Host, Registered, Service};
 #[cfg(feature = "dns")]
 use crate::resolve::Resolver;
@@ -233,8 +234,13 @@ impl Client {
     /// # Errors
     /// As [`Self::watch`].
     pub fn balancer(&self, service: &str, settings: impl Into<BalancerSettings>) -> Result<Balancer, Error> {
+        let settings = settings.into();
+        settings.check()?;
         let (key, handle) = self.handle(service)?;
-        let balancer = handle.shared.balancer(settings.into());
+        if settings.subset.is_some() {
+            self.join_company(&key, &handle);
+        }
+        let balancer = handle.shared.balancer(settings);
         self.inner.watches.lock().kept.insert(key, handle);
         Ok(balancer)
     }
@@ -296,7 +302,7 @@ impl Client {
             return Err(Error::Bound { what: "services watched at once", max: inner.config.watches_max });
         }
         let snapshot = Snapshot::empty_with(service.as_str(), inner.config.ejection.clone(), Clock::process());
-        let shared = Arc::new(Shared::new(snapshot));
+        let shared = Arc::new(Shared::new(snapshot, inner.config.zone.clone()));
         let end = inner.end.child_token();
         let datacenter = inner.config.datacenter.as_deref().unwrap_or_default();
         let store = inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key));
@@ -322,9 +328,35 @@ impl Client {
             tracker: inner.tracker.clone(),
         };
         inner.tracker.spawn(crate::watch::run(poll, end.clone()));
+        inner.tracker.spawn(crate::watch::tick(shared.clone(), end.clone()));
         let handle = Arc::new(WatchHandle { shared, ended: end.clone(), _end: Some(end.drop_guard()) });
+        if inner.config.shared_ejection.is_some() {
+            self.join_company(&key, &handle);
+        }
         watches.live.insert(key.clone(), Arc::downgrade(&handle));
         Ok((key, handle))
+    }
+
+    /// Takes part among the clients of a service for as long as it is watched.
+    fn join_company(&self, key: &str, handle: &WatchHandle) {
+        if !handle.shared.begins_company() {
+            return;
+        }
+        let inner = &*self.inner;
+        // A client of its own, which keeps no watch: else the task would keep alive what ends it.
+        let client = Self {
+            inner: Arc::new(Inner {
+                api: inner.api.clone(),
+                config: inner.config.clone(),
+                watches: Mutex::default(),
+                followed: inner.followed.clone(),
+                tracker: inner.tracker.clone(),
+                end: inner.end.child_token(),
+            }),
+        };
+        let (shared, ejection) = (handle.shared.clone(), inner.config.shared_ejection.clone());
+        let company = Company { client, service: key.to_owned(), shared, ejection };
+        inner.tracker.spawn(company.run(handle.ended.clone()));
     }
 
     /// Ends everything the client started: registrations are taken back, watches end, connections are closed.

@@ -25,7 +25,9 @@ const TRIAL: u64 = 1;
 const OPINION: u64 = 2;
 /// Somebody who compared it with others set it aside: only a trial brings it back.
 const JUDGED: u64 = 4;
-const TIME_BIT: u32 = 3;
+/// Other clients said so; this one has seen nothing itself.
+const HEARSAY: u64 = 8;
+const TIME_BIT: u32 = 4;
 
 /// Says why an endpoint goes aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ enum Cause {
     Refused,
     Row,
     Judged,
+    Hearsay,
 }
 
 /// Identifies an endpoint of one service within this process, across snapshots.
@@ -262,7 +265,7 @@ impl EndpointStats {
             return false;
         }
         let until = now + self.shared.rule().trial();
-        let next = until << TIME_BIT | seen & (OPINION | JUDGED) | TRIAL;
+        let next = until << TIME_BIT | seen & (OPINION | JUDGED | HEARSAY) | TRIAL;
         let won = self.aside.compare_exchange(seen, next, Relaxed, Relaxed);
         if won.is_ok() {
             clock.keep_until(until);
@@ -328,6 +331,17 @@ impl EndpointStats {
         self.set_aside(Cause::Judged)
     }
 
+    /// Sets it aside because enough other clients did; false as [`Self::eject`].
+    pub(crate) fn eject_for_all(&self) -> bool {
+        self.set_aside(Cause::Hearsay)
+    }
+
+    /// Says whether it is marked by what this client saw itself, rather than by hearsay.
+    pub(crate) fn is_held_against(&self) -> bool {
+        let seen = self.aside.load(Relaxed);
+        seen != 0 && seen & HEARSAY == 0
+    }
+
     /// Takes one off the length of the next time aside; called for each interval in which nothing was held against it.
     pub(crate) fn relax(&self) {
         if self.aside.load(Relaxed) == 0 && self.level.load(Relaxed) > 0 {
@@ -346,17 +360,20 @@ impl EndpointStats {
             // Calls begun before the pause fail together; they are one event, not a climb to the cap. But a refused
             // connection is more than an opinion.
             let fact = cause == Cause::Refused && seen & OPINION != 0;
-            if fact && self.aside.compare_exchange(seen, seen & !(OPINION | JUDGED), Relaxed, Relaxed).is_ok() {
+            if fact && self.aside.compare_exchange(seen, seen & !(OPINION | JUDGED | HEARSAY), Relaxed, Relaxed).is_ok()
+            {
                 self.shared.release();
             }
             return false;
         }
         let flags = match cause {
             Cause::Refused => 0,
-            // Whatever first set it aside still holds after a failed trial.
+            // Whatever first set it aside still holds after a failed trial, which is no hearsay any more.
+            Cause::Hearsay if seen != 0 => seen & (OPINION | JUDGED | HEARSAY),
             _ if seen != 0 => seen & (OPINION | JUDGED),
             Cause::Row => OPINION,
             Cause::Judged => OPINION | JUDGED,
+            Cause::Hearsay => OPINION | JUDGED | HEARSAY,
         };
         let reserved = seen & OPINION == 0 && flags & OPINION != 0;
         if reserved && !self.shared.reserve() {
@@ -497,6 +514,16 @@ mod tests {
         assert!(stats.eject());
         clock.advance(Duration::from_secs(10));
         assert!(!stats.is_aside(clock.coarse()), "forgotten after calm intervals");
+    }
+
+    #[test]
+    fn hearsay_becomes_experience_by_a_trial() {
+        let (clock, _shared, stats) = fresh();
+        assert!(stats.eject_for_all() && stats.is_aside(clock.coarse()) && !stats.is_held_against());
+        clock.advance(Duration::from_secs(10));
+        assert!(stats.claim() && !stats.is_held_against());
+        stats.record(Outcome::Failed);
+        assert!(stats.is_aside(clock.coarse()) && stats.is_held_against() && stats.is_opinion());
     }
 
     #[test]

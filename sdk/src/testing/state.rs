@@ -126,6 +126,11 @@ impl State {
         self.kv.get(key)
     }
 
+    /// Returns the names of all keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.kv.values().map(|entry| &*entry.key)
+    }
+
     pub(super) fn next_index(&mut self) -> u64 {
         self.index += 1;
         self.index

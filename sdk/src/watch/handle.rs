@@ -1,6 +1,7 @@
 //! The subscriber's side of a watch: the newest snapshot, a wait for the next, and how much to trust it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::balance::{Balancer, BalancerSettings};
+use crate::balance::{Balancer, BalancerSettings, Ordinal};
 use crate::catalog::Snapshot;
 use crate::error::Error;
 
@@ -35,6 +36,11 @@ pub(crate) struct Shared {
     pub(crate) trust: Mutex<Trust>,
     // Also the lock under which snapshots are published, so that a new balancer misses none.
     balancers: Mutex<Vec<(String, Balancer)>>,
+    // The zone of balancers whose settings name none.
+    zone: Option<String>,
+    ordinal: Mutex<Option<Ordinal>>,
+    // Set by whoever starts the task that takes part among the clients of the service.
+    company: AtomicBool,
 }
 
 pub(crate) struct Trust {
@@ -66,8 +72,11 @@ pub struct Held {
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot, zone: Option<String>) -> Self {
         Self {
+            zone,
+            ordinal: Mutex::new(None),
+            company: AtomicBool::new(false),
             snapshot: watch::Sender::new(Arc::new(snapshot)),
             trust: Mutex::new(Trust {
                 origin: Origin::Nowhere,
@@ -150,7 +159,8 @@ impl Shared {
     }
 
     /// Returns the balancer of these settings, built on the first call.
-    pub(crate) fn balancer(&self, settings: BalancerSettings) -> Balancer {
+    pub(crate) fn balancer(&self, mut settings: BalancerSettings) -> Balancer {
+        settings.zone = settings.zone.or_else(|| self.zone.clone());
         // Settings are told apart by their Debug form; a custom policy is known by its name.
         let key = format!("{settings:?}");
         let mut balancers = self.balancers.lock();
@@ -158,8 +168,46 @@ impl Shared {
             return known.clone();
         }
         let balancer = Balancer::new(settings, Arc::clone(&self.snapshot.borrow()));
+        if let Some(ordinal) = *self.ordinal.lock() {
+            balancer.set_ordinal(ordinal);
+        }
         balancers.push((key, balancer.clone()));
         balancer
+    }
+
+    /// Lets time pass for the balancers. Work that walks endpoints happens outside the lock.
+    pub(crate) fn tick(&self) {
+        let balancers: Vec<Balancer> = self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect();
+        balancers.iter().for_each(Balancer::tick);
+    }
+
+    /// Tells all balancers, the later ones too, which of the clients this one is.
+    pub(crate) fn set_ordinal(&self, ordinal: Ordinal) {
+        let balancers = self.balancers.lock();
+        *self.ordinal.lock() = Some(ordinal);
+        balancers.iter().for_each(|(_, balancer)| balancer.set_ordinal(ordinal));
+    }
+
+    pub(crate) fn ordinal(&self) -> Option<Ordinal> {
+        *self.ordinal.lock()
+    }
+
+    /// Returns the size of the largest subset that a balancer keeps to, unless one calls everybody.
+    pub(crate) fn subset_size(&self) -> Option<u32> {
+        self.balancers
+            .lock()
+            .iter()
+            .map(|(_, balancer)| balancer.settings().subset)
+            .try_fold(0, |most, size| Some(most.max(size?)))
+    }
+
+    pub(crate) fn newest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// True for the first to ask.
+    pub(crate) fn begins_company(&self) -> bool {
+        !self.company.swap(true, Ordering::Relaxed)
     }
 }
 

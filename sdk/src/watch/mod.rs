@@ -17,6 +17,7 @@ mod pace;
 mod poll;
 mod rows;
 mod stand_in;
+mod tick;
 
 pub use cursor::{Cursor, CursorSettings, Question, Reply, Step};
 pub use doubt::{Dialled, Doubt, DoubtSettings, Verdict};
@@ -32,3 +33,4 @@ pub use rows::endpoints;
 #[cfg(feature = "dns")]
 pub(crate) use stand_in::DnsSource;
 pub(crate) use stand_in::StandIn;
+pub(crate) use tick::tick;
