@@ -41,6 +41,7 @@ mod picker;
 mod policy;
 mod random;
 mod rendezvous;
+mod retire;
 mod ring;
 mod ring_hash;
 mod schedule;
@@ -64,6 +65,8 @@ pub use picker::{Ask, Picker, Worker};
 pub use policy::{BuildPicker, Policy};
 pub use settings::BalancerSettings;
 
+use retire::Retired;
+
 use crate::catalog::{Member, Snapshot};
 use crate::endpoint::Clock;
 
@@ -86,6 +89,8 @@ struct Shared {
     turns: Box<[Turns]>,
     /// Held while a picker is built, so that the newest snapshot is published last.
     building: Mutex<()>,
+    /// What was published before and readers may still have.
+    retired: Retired<Current>,
     /// When the registry last confirmed the snapshot, in milliseconds of the process clock.
     confirmed: AtomicU64,
 }
@@ -131,6 +136,7 @@ impl Balancer {
                 seed,
                 turns,
                 building: Mutex::new(()),
+                retired: Retired::default(),
                 confirmed: AtomicU64::new(Clock::process().exact()),
             }),
         }
@@ -145,13 +151,14 @@ impl Balancer {
             return false;
         }
         let current = Current::build(&self.shared.settings, snapshot, self.shared.seed);
-        self.shared.current.store(Arc::new(current));
+        self.shared.retired.keep(self.shared.current.swap(Arc::new(current)));
         self.confirm();
         true
     }
 
     /// Notes that the registry confirmed the published snapshot; its age begins anew.
     pub fn confirm(&self) {
+        self.shared.retired.sweep();
         self.shared.confirmed.store(Clock::process().exact(), Relaxed);
     }
 
