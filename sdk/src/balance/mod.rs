@@ -49,6 +49,7 @@ mod prequal;
 mod ramp;
 mod random;
 mod rendezvous;
+mod retire;
 mod ring;
 mod ring_hash;
 mod schedule;
@@ -82,6 +83,8 @@ pub use zone::Spill;
 use layout::Layout;
 use subset::Subset;
 
+use retire::Retired;
+
 use crate::catalog::{Member, Snapshot};
 use crate::endpoint::Clock;
 
@@ -103,6 +106,8 @@ struct Shared {
     /// Which of the clients this one is, for subsetting. Held while a picker is built, so that the newest snapshot is
     /// published last.
     building: Mutex<Ordinal>,
+    /// What was published before and readers may still have.
+    retired: Retired<Current>,
     /// When the registry last confirmed the snapshot, in milliseconds of the process clock.
     confirmed: AtomicU64,
 }
@@ -145,6 +150,7 @@ impl Balancer {
                 seed,
                 turns,
                 building: Mutex::new(ordinal),
+                retired: Retired::default(),
                 confirmed: AtomicU64::new(Clock::process().exact()),
             }),
         }
@@ -187,6 +193,7 @@ impl Balancer {
 
     /// Notes that the registry confirmed the published snapshot; its age begins anew.
     pub fn confirm(&self) {
+        self.shared.retired.sweep();
         self.shared.confirmed.store(Clock::process().exact(), Relaxed);
     }
 
@@ -267,7 +274,8 @@ impl Shared {
     fn rebuild(&self, snapshot: Arc<Snapshot>, ordinal: Ordinal) {
         let before = self.current.load();
         let current = Current::build(&self.settings, snapshot, self.seed, ordinal, Some(&before));
-        self.current.store(Arc::new(current));
+        drop(before);
+        self.retired.keep(self.current.swap(Arc::new(current)));
     }
 
     /// Returns the counter of this thread, and whether no other thread uses it.

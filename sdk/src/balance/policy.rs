@@ -16,7 +16,7 @@ use super::prequal::Prequal;
 use super::random::Draw;
 use super::rendezvous::Rendezvous;
 use super::ring_hash::RingHash;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, round_robin};
 
 /// Endpoints up to which hashing without slots looks at all of them.
 const RENDEZVOUS_MAX: u32 = 32;
@@ -161,7 +161,7 @@ impl Policy {
             return None;
         }
         match self {
-            Self::RoundRobin => Schedule::equal(group, seed).map(boxed),
+            Self::RoundRobin => round_robin(group, seed),
             Self::SmoothWeighted => Schedule::weighted(group, seed).map(boxed),
             Self::Random => Some(boxed(Draw::Uniform)),
             Self::WeightedRandom => Some(boxed(Draw::weighted(group))),

@@ -1,188 +1,181 @@
 //! A ring of points on which a key belongs to the first point at or above it: built once, looked up in one cache line.
 //!
-//! The ring is cut into as many equal arcs as there are lines; a line holds the points of its arc, and who owns the
-//! first point after them. So a look-up is one multiplication, one line, seven comparisons without a guess and one load;
-//! a sorted array needs two dozen lines for 16 million points, an index over it three. The price is 21 bytes a point.
+//! The ring is cut into equal arcs, one per line. A line holds, for each point of its arc, where in the arc it is (in
+//! 16 bits) and who owns it, and who owns the first point after them. So a look-up is one multiplication, one line, a
+//! row of comparisons without a guess, and one load. A sorted array needs two dozen lines for 16 million points, an
+//! index over it three. Where 16 bits do not tell the key from a point, or a line is full, the sorted points are asked.
 //! Used by `ring_hash`, which decides where the points are.
 
-/// Points a line has room for.
-const ROOM: usize = 7;
-/// Points per line on average: one arc in 80 has more than there is room for. Measured against 2, 4 and 5.
-const POINTS_PER_LINE: usize = 3;
-/// Bits of `Line::rest` that say how many points there are.
-const LEN_BITS: u32 = 3;
+/// Points a line has room for, and owners: the next point's comes after them. For up to 65,536 positions, and beyond.
+const FEW: usize = 14;
+const FEW_OWNERS: usize = FEW + 1;
+const MANY: usize = 9;
+const MANY_OWNERS: usize = MANY + 1;
+/// Points per line on average, in halves of the room and a little more: one line in 60 is full.
+const FEW_PER_LINE: usize = 8;
+const MANY_PER_LINE: usize = 4;
+/// Marks in `Line::start` that there are more points than room.
+const FULL: u32 = 1 << 31;
 
 /// Looks keys up.
 #[derive(Debug)]
 pub(super) struct Ring {
-    lines: Box<[Line]>,
-    /// What did not fit.
-    more: Box<[Line]>,
-    /// The whole points, in order, where they are longer than 32 bits: asked when the upper halves are equal.
-    exact: Box<[(u64, u32)]>,
+    lines: Lines,
+    points: Points,
+}
+
+#[derive(Debug)]
+enum Lines {
+    Few(Box<[Line<u16, FEW, FEW_OWNERS>]>),
+    Many(Box<[Line<u32, MANY, MANY_OWNERS>]>),
 }
 
 /// The points of one arc, in order.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Line {
-    /// The upper halves; of those that are not there, the highest number.
-    hashes: [u32; ROOM],
-    /// The owners, and after them the owner of the next point on the ring.
-    owners: [u32; ROOM + 1],
-    /// How many points there are, and above that the number of the line in `more` that goes on, counted from 1.
-    rest: u32,
+struct Line<O, const ROOM: usize, const OWNERS: usize> {
+    /// How far into the arc; of those that are not there, the highest number.
+    places: [u16; ROOM],
+    owners: [O; OWNERS],
+    /// The number of the arc's first point among all.
+    start: u32,
 }
 
-impl Line {
-    const EMPTY: Self = Self { hashes: [u32::MAX; ROOM], owners: [0; ROOM + 1], rest: 0 };
+/// All points, in order.
+#[derive(Debug)]
+enum Points {
+    /// Hash above owner.
+    Narrow(Box<[u64]>),
+    /// Hash and owner.
+    Wide(Box<[(u64, u32)]>),
+}
 
-    /// Makes the line of some points; those for whom it has no room go to `more`.
-    fn holding(points: &[(u32, u32)], more: &mut Vec<Self>) -> Self {
-        let mut line = Self::EMPTY;
-        // From the last on, since each names the one that goes on.
-        for (place, own) in points.chunks(ROOM).enumerate().rev() {
-            let next = line;
-            line = Self { rest: own.len() as u32, ..Self::EMPTY };
-            if (place + 1) * ROOM < points.len() {
-                more.push(next);
-                line.rest |= (more.len() as u32) << LEN_BITS;
-            }
-            for (at, (hash, owner)) in own.iter().enumerate() {
-                (line.hashes[at], line.owners[at]) = (*hash, *owner);
-            }
-        }
-        line
-    }
-
+impl Points {
     fn len(&self) -> usize {
-        (self.rest & ((1 << LEN_BITS) - 1)) as usize
+        match self {
+            Self::Narrow(words) => words.len(),
+            Self::Wide(points) => points.len(),
+        }
     }
 
+    /// Returns hash (a narrow one in the upper half) and owner; after the last comes the first.
     #[inline]
-    fn next(&self) -> Option<usize> {
-        (self.rest >> LEN_BITS).checked_sub(1).map(|line| line as usize)
-    }
-
-    fn points(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.hashes.into_iter().zip(self.owners).take(self.len())
+    fn at(&self, number: usize) -> (u64, u32) {
+        let number = if number < self.len() { number } else { number - self.len() };
+        match self {
+            Self::Narrow(words) => (words[number] >> 32 << 32, words[number] as u32),
+            Self::Wide(points) => points[number],
+        }
     }
 }
 
 impl Ring {
     /// Builds a ring of 32 bits; words are a hash above an owner, in order. `None` without points.
-    pub(super) fn narrow(words: &[u64]) -> Option<Self> {
-        Self::fill(words.iter().map(|word| ((word >> 32) as u32, *word as u32)), words.len(), Box::default())
+    pub(super) fn narrow(words: Vec<u64>) -> Option<Self> {
+        Self::over(Points::Narrow(words.into()))
     }
 
     /// Builds a ring of 64 bits; points are in order. `None` without points.
     pub(super) fn wide(points: Vec<(u64, u32)>) -> Option<Self> {
-        let exact: Box<[(u64, u32)]> = points.into();
-        let points: Vec<(u32, u32)> = exact.iter().map(|(hash, owner)| ((hash >> 32) as u32, *owner)).collect();
-        Self::fill(points.into_iter(), exact.len(), exact)
+        Self::over(Points::Wide(points.into()))
     }
 
-    fn fill(points: impl Iterator<Item = (u32, u32)>, len: usize, exact: Box<[(u64, u32)]>) -> Option<Self> {
-        if len == 0 {
+    fn over(points: Points) -> Option<Self> {
+        if points.len() == 0 {
             return None;
         }
-        let mut lines = vec![Line::EMPTY; len.div_ceil(POINTS_PER_LINE)];
-        let mut more = Vec::new();
-        let mut points = points.peekable();
-        let first = points.peek().map(|(_, owner)| *owner);
-        let mut together = Vec::new();
-        while let Some((hash, owner)) = points.next() {
-            together.push((hash, owner));
-            let line = arc(hash, lines.len());
-            if points.peek().is_none_or(|(next, _)| arc(*next, len.div_ceil(POINTS_PER_LINE)) != line) {
-                lines[line] = Line::holding(&together, &mut more);
-                together.clear();
-            }
-        }
-        // Backwards, so that everybody knows who comes next; after the last comes the first.
-        let mut next = first?;
-        for line in lines.iter_mut().rev() {
-            let mut last = *line;
-            let mut place = None;
-            while let Some(further) = last.next() {
-                (last, place) = (more[further], Some(further));
-            }
-            match place {
-                None => line.owners[line.len()] = next,
-                Some(place) => more[place].owners[last.len()] = next,
-            }
-            if line.len() > 0 {
-                next = line.owners[0];
-            }
-        }
-        Some(Self { lines: lines.into(), more: more.into(), exact })
+        let lines = match lay(&points, FEW_PER_LINE) {
+            Some(lines) => Lines::Few(lines),
+            None => Lines::Many(lay(&points, MANY_PER_LINE)?),
+        };
+        Some(Self { lines, points })
     }
 
     /// Returns the owner of a key; a ring of 32 bits has its keys in the upper half.
     #[inline]
     pub(super) fn owner(&self, key: u64) -> u32 {
-        let high = (key >> 32) as u32;
-        let mut line = &self.lines[arc(high, self.lines.len())];
-        loop {
-            let below = line.hashes.iter().map(|hash| u32::from(*hash < high)).sum::<u32>() as usize;
-            if below == ROOM
-                && let Some(next) = line.next()
-            {
-                line = &self.more[next];
-                continue;
-            }
-            if !self.exact.is_empty() && line.hashes.get(below) == Some(&high) {
-                return self.search(key);
-            }
-            return line.owners[below & ROOM];
-        }
+        let found = match &self.lines {
+            Lines::Few(lines) => find(lines, key),
+            Lines::Many(lines) => find(lines, key),
+        };
+        found.unwrap_or_else(|start| self.search(start, key))
     }
 
+    /// Goes on from a point that is not beyond the key.
     #[cold]
-    fn search(&self, key: u64) -> u32 {
-        let place = self.exact.partition_point(|(hash, _)| *hash < key);
-        self.exact.get(place).or(self.exact.first()).map_or(0, |(_, owner)| *owner)
+    fn search(&self, start: usize, key: u64) -> u32 {
+        let mut points = (start..self.points.len()).map(|number| self.points.at(number));
+        points.find(|(hash, _)| *hash >= key).unwrap_or(self.points.at(0)).1
     }
 
     /// Returns the owners of all points, from the key's own on and around.
     pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = u32> {
-        let high = (key >> 32) as u32;
-        let line = arc(high, self.lines.len());
-        let place = self.exact.partition_point(|(hash, _)| *hash < key);
-        let (before, after) = self.exact.split_at(place);
-        let wide = after.iter().chain(before).map(|(_, owner)| *owner);
-        let lines = if self.exact.is_empty() { self.lines.len() } else { 0 };
-        let (line, end) = (line.min(lines), (line + 1).min(lines));
-        let narrow = (line..end)
-            .flat_map(move |line| self.points(line).filter(move |(hash, _)| *hash >= high))
-            .chain((end..lines).chain(0..line).flat_map(|line| self.points(line)))
-            .chain((line..end).flat_map(move |line| self.points(line).filter(move |(hash, _)| *hash < high)));
-        wide.chain(narrow.map(|(_, owner)| owner))
+        let place = match &self.points {
+            Points::Narrow(words) => words.partition_point(|word| word >> 32 << 32 < key),
+            Points::Wide(points) => points.partition_point(|(hash, _)| *hash < key),
+        };
+        (place..place + self.points.len()).map(|number| self.points.at(number).1)
     }
 
-    /// Returns the points of an arc, in order.
-    fn points(&self, line: usize) -> impl Iterator<Item = (u32, u32)> {
-        let further = |line: &&Line| line.next().map(|next| &self.more[next]);
-        std::iter::successors(Some(&self.lines[line]), further).flat_map(Line::points)
-    }
-
-    /// Returns all points in order, as (upper half of) hash and owner.
+    /// Returns all points in order, as hash and owner.
     #[cfg(test)]
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..self.lines.len()).flat_map(|line| self.points(line))
-    }
-
-    /// Returns the whole points in order.
-    #[cfg(test)]
-    pub(super) fn exact(&self) -> &[(u64, u32)] {
-        &self.exact
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, u32)> {
+        (0..self.points.len()).map(|number| self.points.at(number))
     }
 }
 
-/// Returns the line of a hash.
+/// Lays points out in lines; `None` when an owner's number is too large for them.
+fn lay<O: Copy + Default + TryFrom<u32>, const ROOM: usize, const OWNERS: usize>(
+    points: &Points,
+    per_line: usize,
+) -> Option<Box<[Line<O, ROOM, OWNERS>]>> {
+    let len = points.len().div_ceil(per_line);
+    let mut next = 0;
+    let line = |line| {
+        let start = next;
+        let mut laid = Line { places: [u16::MAX; ROOM], owners: [O::default(); OWNERS], start: start as u32 };
+        loop {
+            let (hash, owner) = points.at(next);
+            let owner = O::try_from(owner).ok()?;
+            let (own, place) = arc(hash, len);
+            if next == points.len() || own != line {
+                match laid.owners.get_mut(next - start) {
+                    Some(after) => *after = owner,
+                    None => laid.start |= FULL,
+                }
+                return Some(laid);
+            }
+            if let Some(free) = laid.places.get_mut(next - start) {
+                (*free, laid.owners[next - start]) = (place, owner);
+            }
+            next += 1;
+        }
+    };
+    (0..len).map(line).collect()
+}
+
+/// Returns the owner of a key, or the number of a point from which to search.
 #[inline]
-fn arc(hash: u32, lines: usize) -> usize {
-    ((u64::from(hash) * lines as u64) >> 32) as usize
+fn find<O: Copy + Into<u32>, const ROOM: usize, const OWNERS: usize>(
+    lines: &[Line<O, ROOM, OWNERS>],
+    key: u64,
+) -> Result<u32, usize> {
+    let (line, place) = arc(key, lines.len());
+    let line = &lines[line];
+    let below = line.places.iter().map(|other| u16::from(*other < place)).sum::<u16>() as usize;
+    let equal = line.places.iter().fold(false, |any, other| any | (*other == place));
+    if equal || (below == ROOM && line.start & FULL != 0) {
+        return Err((line.start & !FULL) as usize);
+    }
+    // Never more than there is room for; this way the compiler knows.
+    Ok(line.owners[below.min(OWNERS - 1)].into())
+}
+
+/// Returns the line of a hash, and the 16 bits that say how far into its arc it is.
+#[inline]
+fn arc(hash: u64, lines: usize) -> (usize, u16) {
+    let scaled = (hash >> 32) * lines as u64;
+    ((scaled >> 32) as usize, (scaled >> 16) as u16)
 }
 
 /// Sorts words that are spread evenly, as hashes are: dealt out by their leading bits first, then within each few.
@@ -227,12 +220,13 @@ mod tests {
 
     use super::*;
 
-    /// Hashes that crowd, so that lines overflow, ties of upper halves happen and ends are hit.
+    /// Hashes that crowd, so that lines are full, ties happen and ends are hit; owners of both widths.
     fn hashes() -> impl Strategy<Value = BTreeMap<u64, u32>> {
         let near = (0u64..40, prop_oneof![Just(0u64), Just(1 << 31), Just(u64::MAX >> 32)], 0u64..3);
         let near = near.prop_map(|(step, base, low)| (base.saturating_add(step).min(u64::MAX >> 32)) << 32 | low);
         let hash = prop_oneof![near, any::<u64>()];
-        proptest::collection::btree_map(hash, 0u32..1000, 1..200)
+        let owner = prop_oneof![3 => 0u32..1000, 1 => 0u32..1_000_000];
+        proptest::collection::btree_map(hash, owner, 1..200)
     }
 
     proptest! {
@@ -243,7 +237,7 @@ mod tests {
             };
             let narrow: BTreeMap<u64, u32> = points.iter().map(|(hash, owner)| (hash >> 32 << 32, *owner)).collect();
             let words: Vec<u64> = narrow.iter().map(|(hash, owner)| hash | u64::from(*owner)).collect();
-            let (thin, wide) = (Ring::narrow(&words).unwrap(), Ring::wide(points.clone().into_iter().collect()).unwrap());
+            let (thin, wide) = (Ring::narrow(words).unwrap(), Ring::wide(points.clone().into_iter().collect()).unwrap());
             let beside = points.keys().flat_map(|hash| [hash.wrapping_sub(1), *hash, hash.wrapping_add(1)]);
             for key in beside.chain(keys).chain([0, u64::MAX]) {
                 prop_assert_eq!(wide.owner(key), due(&points, key)[0]);

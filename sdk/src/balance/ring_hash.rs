@@ -17,7 +17,7 @@ use super::picker::{Ask, Picker, Worker};
 use super::ring::{Ring, sort_spread};
 use crate::endpoint::Endpoint;
 
-/// Points on a ring at most: 1.4 GB of them. Beyond, every endpoint's points shrink alike.
+/// Points on a ring at most: 1.6 GB of them. Beyond, every endpoint's points shrink alike.
 const POINTS_MAX: u64 = 1 << 26;
 /// Points looked at beyond the key's own, in search of an endpoint that is not left out.
 const WALK_MAX: usize = 512;
@@ -59,7 +59,7 @@ impl RingHash {
         for word in &mut words {
             *word = *word >> 32 << 32 | u64::from(positions[*word as u32 as usize]);
         }
-        Ring::narrow(&words).map(|ring| Self { ring, shift: 32 })
+        Ring::narrow(words).map(|ring| Self { ring, shift: 32 })
     }
 
     /// Builds Envoy's ring; `None` when nobody is there.
@@ -172,15 +172,12 @@ mod tests {
         RingHash::envoy(group, 1024, 8 << 20).unwrap()
     }
 
-    /// CRC-32 over all points in order, each as hash and position, lowest byte first.
+    /// How many points, and CRC-32 over all in order, each as hash (32 bits of a narrow one) and position, lowest byte first.
     fn digest(ring: &RingHash) -> (usize, u32) {
-        let narrow = ring.ring.all().flat_map(|(hash, owner)| [hash.to_le_bytes(), owner.to_le_bytes()].concat());
-        let wide = |(hash, owner): &(u64, u32)| [&hash.to_le_bytes()[..], &owner.to_le_bytes()].concat();
-        let bytes: Vec<u8> = match ring.ring.exact() {
-            [] => narrow.collect(),
-            exact => exact.iter().flat_map(wide).collect(),
-        };
-        (ring.ring.all().count(), hash::crc32(&bytes))
+        let width = if ring.shift == 0 { 8 } else { 4 };
+        let bytes =
+            |(hash, owner): (u64, u32)| [&(hash >> ring.shift).to_le_bytes()[..width], &owner.to_le_bytes()].concat();
+        (ring.ring.all().count(), hash::crc32(&ring.ring.all().flat_map(bytes).collect::<Vec<u8>>()))
     }
 
     fn owner(ring: &RingHash, hash: u64) -> u32 {
@@ -192,7 +189,7 @@ mod tests {
     #[test]
     fn golden_rings() {
         let nine = nine(|_| 1);
-        let first: Vec<u32> = ketama(&nine).ring.all().take(4).map(|(hash, _)| hash).collect();
+        let first: Vec<u64> = ketama(&nine).ring.all().take(4).map(|(hash, _)| hash >> 32).collect();
         assert_eq!(first, [0x0024_6D18, 0x00B3_01A2, 0x00B3_7748, 0x00C2_E48A]);
         assert_eq!(digest(&ketama(&nine)), (1440, 0xE190_7B92));
         assert_eq!(digest(&envoy(&nine)), (1026, 0xD080_2476));
