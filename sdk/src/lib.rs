@@ -26,6 +26,7 @@
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
 //! - [`call`] calls services over HTTP ([`tower`] is its `tower` side); [`client`] is the handle from which all of it is had;
+//! - [`route`] says what the registry's rules say of a call: no I/O;
 //! - `check` (feature of that name) probes how well something is.
 
 #[doc = include_str!("../docs/guide.md")]
@@ -43,6 +44,7 @@ pub mod endpoint;
 pub mod error;
 pub mod http;
 pub mod registration;
+pub mod route;
 pub mod tower;
 pub mod watch;
 
