@@ -55,7 +55,7 @@ pub use local::Local;
 pub use picked::{NoEndpoint, Picked};
 pub use picker::{Ask, Picker, Worker};
 pub use policy::{BuildPicker, Policy};
-pub use settings::BalancerSettings;
+pub use settings::{BalancerSettings, Only};
 
 use crate::catalog::{Member, Snapshot};
 use crate::endpoint::Clock;
@@ -167,6 +167,11 @@ impl Balancer {
         Local::new(self.clone(), fastrand::u64(..))
     }
 
+    /// Says whether anybody else holds this balancer.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
@@ -228,7 +233,14 @@ impl Shared {
 
 impl Current {
     fn build(settings: &BalancerSettings, snapshot: Arc<Snapshot>, seed: u64) -> Self {
-        let group = Group::whole(Arc::clone(&snapshot));
+        let group = match &settings.only {
+            None => Group::whole(Arc::clone(&snapshot)),
+            Some(only) => {
+                let chosen = snapshot.eligible().filter(|(_, member)| only.meets(member.endpoint()));
+                let weighted = chosen.map(|(at, member)| (at, member.endpoint().weight_effective()));
+                Group::part(Arc::clone(&snapshot), weighted.collect::<Vec<_>>())
+            }
+        };
         let picker = settings.policy.build(&group, seed);
         Self { snapshot, stage: picker.map(|picker| Stage { group, picker }) }
     }

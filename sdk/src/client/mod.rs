@@ -9,12 +9,12 @@ mod catalog;
 mod kv;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use callboard_proto::ServiceName;
 use http::HeaderValue;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use api::Api;
@@ -22,7 +22,7 @@ pub use api::Read;
 pub use kv::{KvPut, KvRemove};
 
 use crate::balance::{Balancer, BalancerSettings};
-use crate::call::HttpService;
+use crate::call::{FollowSettings, Follower, HttpService, HttpSettings, RetryBudget};
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
@@ -41,6 +41,8 @@ struct Inner {
     api: Arc<Api>,
     config: ClientBuilder,
     watches: Mutex<Watches>,
+    // The guard ends the task with the client.
+    rules: OnceLock<(Arc<Follower>, DropGuard)>,
     tracker: TaskTracker,
     end: CancellationToken,
 }
@@ -93,6 +95,7 @@ impl Client {
                 api,
                 config,
                 watches: Mutex::default(),
+                rules: OnceLock::new(),
                 tracker: TaskTracker::new(),
                 end: CancellationToken::new(),
             }),
@@ -142,7 +145,8 @@ impl Client {
         Ok(balancer)
     }
 
-    /// Returns a caller of a service over HTTP, with default settings and connections of its own.
+    /// Returns a caller of a service over HTTP, with default settings and connections of its own. Its calls go where the registry's
+    /// rules lead them, unless [`ClientBuilder::follow_rules`] says otherwise.
     ///
     /// # Errors
     /// As [`Self::watch`].
@@ -152,7 +156,53 @@ impl Client {
         B::Data: Send,
         B::Error: Into<crate::error::Cause>,
     {
-        self.balancer(service, settings).map(HttpService::new)
+        self.http_with(service, settings, HttpSettings::default(), Arc::default())
+    }
+
+    /// Returns a caller as [`Self::http`], with settings and a budget that may be shared with others.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub fn http_with<B>(
+        &self,
+        service: &str,
+        settings: impl Into<BalancerSettings>,
+        http: HttpSettings,
+        budget: Arc<RetryBudget>,
+    ) -> Result<HttpService<B>, Error>
+    where
+        B: http_body::Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<crate::error::Cause>,
+    {
+        let settings = settings.into();
+        let balancer = self.balancer(service, settings.clone())?;
+        let rules = self.inner.config.follow_rules.then(|| self.follower().follow(service, settings));
+        Ok(HttpService::following(rules, balancer, http, budget))
+    }
+
+    /// Returns the follower of rules, whose task begins with the first caller.
+    fn follower(&self) -> &Arc<Follower> {
+        let (follower, _) = self.inner.rules.get_or_init(|| {
+            let config = &self.inner.config;
+            // Weak: the follower belongs to the client, not the client to it.
+            let client = Arc::downgrade(&self.inner);
+            let watches = move |service: &str| {
+                let inner = client.upgrade().ok_or(Error::Closed)?;
+                Client { inner }.watch(service)
+            };
+            let settings = FollowSettings {
+                datacenter: config.datacenter.clone().unwrap_or_default(),
+                wait: config.wait,
+                stale: config.stale_reads,
+                backoff: config.backoff,
+            };
+            let follower = Follower::new(Arc::clone(&self.inner.api), Box::new(watches), settings);
+            let end = self.inner.end.child_token();
+            self.inner.tracker.spawn(Arc::clone(&follower).run(end.clone()));
+            (follower, end.drop_guard())
+        });
+        follower
     }
 
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.
