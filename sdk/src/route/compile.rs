@@ -228,9 +228,10 @@ impl Compiler<'_> {
             return Err(RuleError::Loop { what: "redirects", service: service.to_owned() });
         }
         if let Some(redirect) = resolver.and_then(|entry| entry.redirect.as_ref()) {
-            for place in [&redirect.datacenter, &redirect.peer, &redirect.sameness_group] {
-                if !place.is_empty() && !(std::ptr::eq(place, &redirect.datacenter) && **place == *self.datacenter) {
-                    return Err(RuleError::Elsewhere { service: service.to_owned(), place: place.clone() });
+            let datacenter = if redirect.datacenter == self.datacenter { "" } else { &redirect.datacenter };
+            for place in [datacenter, &redirect.peer, &redirect.sameness_group] {
+                if !place.is_empty() {
+                    return Err(RuleError::Elsewhere { service: service.to_owned(), place: place.to_owned() });
                 }
             }
             seen.push(key);
