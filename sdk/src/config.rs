@@ -31,6 +31,7 @@ pub struct ClientBuilder {
     pub(crate) node: Option<(String, String)>,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) stale_reads: bool,
+    pub(crate) follow_rules: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) wait: Duration,
@@ -75,6 +76,7 @@ impl Default for ClientBuilder {
             node: None,
             cache_dir: None,
             stale_reads: true,
+            follow_rules: true,
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(10),
             wait: Duration::from_secs(60),
@@ -175,6 +177,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn stale_reads(mut self, on: bool) -> Self {
         self.stale_reads = on;
+        self
+    }
+
+    /// Sets whether calls over HTTP go where the registry's config entries lead them, on by default: see
+    /// [`crate::route`].
+    #[must_use]
+    pub fn follow_rules(mut self, on: bool) -> Self {
+        self.follow_rules = on;
         self
     }
 

@@ -29,6 +29,7 @@
 //! - [`call`] calls services over HTTP ([`tower`] is its `tower` side); [`client`] is the handle from which all of it is had;
 //! - [`connect`] is for plain TCP, and `axum`, `hyper`, `reqwest`, `tonic` and more of [`tower`] (features of those names)
 //!   for whoever has a client or a server already; `metrics` tells the facade of that name how it goes;
+//! - [`route`] says what the registry's rules say of a call: no I/O;
 //! - `check` (feature of that name) probes how well something is;
 //! - `testing` (feature of that name) is a control node in memory, for the tests of applications.
 
@@ -62,6 +63,7 @@ pub mod registration;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 mod resolve;
+pub mod route;
 pub mod signal;
 #[cfg(feature = "testing")]
 pub mod testing;

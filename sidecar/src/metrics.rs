@@ -121,6 +121,9 @@ pub(crate) fn write(upstreams: &[UpstreamView<'_>], workers: &[&WorkerCounters],
     page.0
 }
 
+/// Which of the SDK's counters.
+type Of = fn(&CallCounts) -> u64;
+
 fn write_upstreams(page: &mut Page, upstreams: &[UpstreamView<'_>]) {
     page.head("callboard_client_requests_total", "counter", "Requests by class of answer; error: none came.");
     for upstream in upstreams {
@@ -154,7 +157,7 @@ fn write_upstreams(page: &mut Page, upstreams: &[UpstreamView<'_>]) {
             page.line("callboard_client_failures_total", &labels, count);
         }
     }
-    let counted: [(&str, &str, fn(&CallCounts) -> u64); 3] = [
+    let counted: [(&str, &str, Of); 3] = [
         ("callboard_client_retries_total", "Tries after the first.", |calls| calls.retries),
         ("callboard_client_hedges_total", "Second servers asked because the first took long.", |calls| calls.hedges),
         ("callboard_client_retries_refused_total", "Tries refused by the budget.", |calls| calls.refused_by_budget),

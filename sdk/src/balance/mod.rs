@@ -216,6 +216,11 @@ impl Balancer {
         Local::new(self.clone(), fastrand::u64(..))
     }
 
+    /// Says whether anybody else holds this balancer.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &BalancerSettings {

@@ -130,14 +130,12 @@ where
                 }
                 Err(until) => {
                     // Nothing was sent, whoever's time was over.
-                    let reason = if until.reason == Reason::Timeout { Reason::Connect } else { until.reason };
-                    return Err(miss(
-                        &mut picked,
-                        Some(Outcome::Failed),
-                        reason,
-                        "no connection in time".into(),
-                        request,
-                    ));
+                    let (reason, outcome) = match until.reason {
+                        // A call that came with little time says nothing about who was to be called.
+                        Reason::Deadline => (Reason::Deadline, None),
+                        _ => (Reason::Connect, Some(Outcome::ConnectFailed)),
+                    };
+                    return Err(miss(&mut picked, outcome, reason, "no connection in time".into(), request));
                 }
             };
             let Some(mut sent) = request.take() else {

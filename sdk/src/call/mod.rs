@@ -6,8 +6,8 @@
 //!
 //! The pure parts, each a file: `retry` (what is tried again), `hedge` and `histogram` (when a second server is asked),
 //! `limit` (how many calls may be under way), `judge` (what an answer says of its endpoint). Around them: `deadline`,
-//! `limiter`, `attempt` (one try), `sequence` (all tries of a call), `service` (the handle);
-//! `tries` keeps account for adapters that call by other means.
+//! `limiter`, `attempt` (one try), `sequence` (all tries of a call), `service` (the handle), `follow` and `plan` (the
+//! registry's rules); `tries` keeps account for adapters that call by other means.
 
 #[doc = include_str!("../../docs/retry.md")]
 pub mod guide {}
@@ -17,6 +17,7 @@ mod body;
 mod budget;
 mod deadline;
 mod error;
+mod follow;
 mod hedge;
 mod histogram;
 #[cfg(feature = "tower")]
@@ -25,6 +26,7 @@ mod judge;
 mod lane;
 mod limit;
 mod limiter;
+mod plan;
 mod retry;
 mod sequence;
 mod service;
@@ -39,6 +41,8 @@ pub use body::ResponseBody;
 pub use budget::RetryBudget;
 pub use deadline::{Deadline, Inherited, TIMEOUT};
 pub use error::{Attempt, CallError, Reason};
+pub use follow::RulesState;
+pub(crate) use follow::{FollowSettings, Follower};
 pub use hedge::HedgeSettings;
 pub use histogram::Histogram;
 #[cfg(feature = "tower")]

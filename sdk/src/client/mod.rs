@@ -18,7 +18,7 @@ use callboard_proto::ServiceName;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -31,7 +31,7 @@ pub use typed::Versioned;
 
 use crate::backoff::Backoff;
 use crate::balance::{Balancer, BalancerSettings};
-use crate::call::{HttpService, RetryBudget};
+use crate::call::{FollowSettings, Follower, HttpService, HttpSettings, RetryBudget};
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
@@ -63,6 +63,8 @@ struct Inner {
     watches: Mutex<Watches>,
     // A permit for each key, prefix, entry or session that is followed.
     followed: Arc<Semaphore>,
+    // The guard ends the task with the client.
+    rules: OnceLock<(Arc<Follower>, DropGuard)>,
     tracker: TaskTracker,
     end: CancellationToken,
     #[cfg(feature = "dns")]
@@ -131,6 +133,7 @@ impl Client {
                 followed: Arc::new(Semaphore::new(config.watches_max)),
                 config,
                 watches: Mutex::default(),
+                rules: OnceLock::new(),
                 tracker: TaskTracker::new(),
                 end: CancellationToken::new(),
                 budget: Arc::default(),
@@ -245,7 +248,8 @@ impl Client {
         Ok(balancer)
     }
 
-    /// Returns a caller of a service over HTTP, with default settings and connections of its own.
+    /// Returns a caller of a service over HTTP, with default settings and connections of its own. Its calls go where the registry's
+    /// rules lead them, unless [`ClientBuilder::follow_rules`] says otherwise.
     ///
     /// # Errors
     /// As [`Self::watch`].
@@ -255,7 +259,53 @@ impl Client {
         B::Data: Send,
         B::Error: Into<crate::error::Cause>,
     {
-        self.balancer(service, settings).map(HttpService::new)
+        self.http_with(service, settings, HttpSettings::default(), Arc::default())
+    }
+
+    /// Returns a caller as [`Self::http`], with settings and a budget that may be shared with others.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub fn http_with<B>(
+        &self,
+        service: &str,
+        settings: impl Into<BalancerSettings>,
+        http: HttpSettings,
+        budget: Arc<RetryBudget>,
+    ) -> Result<HttpService<B>, Error>
+    where
+        B: http_body::Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<crate::error::Cause>,
+    {
+        let settings = settings.into();
+        let balancer = self.balancer(service, settings.clone())?;
+        let rules = self.inner.config.follow_rules.then(|| self.rules().follow(service, settings));
+        Ok(HttpService::following(rules, balancer, http, budget))
+    }
+
+    /// Returns the follower of rules, whose task begins with the first caller.
+    fn rules(&self) -> &Arc<Follower> {
+        let (follower, _) = self.inner.rules.get_or_init(|| {
+            let config = &self.inner.config;
+            // Weak: the follower belongs to the client, not the client to it.
+            let client = Arc::downgrade(&self.inner);
+            let watches = move |service: &str| {
+                let inner = client.upgrade().ok_or(Error::Closed)?;
+                Client { inner }.watch(service)
+            };
+            let settings = FollowSettings {
+                datacenter: config.datacenter.clone().unwrap_or_default(),
+                wait: config.wait,
+                stale: config.stale_reads,
+                backoff: config.backoff,
+            };
+            let follower = Follower::new(Arc::clone(&self.inner.api), Box::new(watches), settings);
+            let end = self.inner.end.child_token();
+            self.inner.tracker.spawn(Arc::clone(&follower).run(end.clone()));
+            (follower, end.drop_guard())
+        });
+        follower
     }
 
     /// Tells how every watch of the client stands, sorted by service.
@@ -346,10 +396,16 @@ impl Client {
         // A client of its own, which keeps no watch: else the task would keep alive what ends it.
         let client = Self {
             inner: Arc::new(Inner {
+                #[cfg(feature = "dns")]
+                dns: inner.dns.clone(),
                 api: inner.api.clone(),
+                transport: inner.transport.clone(),
+                beats: OnceLock::new(),
                 config: inner.config.clone(),
                 watches: Mutex::default(),
                 followed: inner.followed.clone(),
+                rules: OnceLock::new(),
+                budget: inner.budget.clone(),
                 tracker: inner.tracker.clone(),
                 end: inner.end.child_token(),
             }),

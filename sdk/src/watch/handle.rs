@@ -167,6 +167,8 @@ impl Shared {
         if let Some((_, known)) = balancers.iter().find(|(given, _)| *given == key) {
             return known.clone();
         }
+        // Settings that rules made come and go with them.
+        balancers.retain(|(_, known)| known.is_held());
         let balancer = Balancer::new(settings, Arc::clone(&self.snapshot.borrow()));
         if let Some(ordinal) = *self.ordinal.lock() {
             balancer.set_ordinal(ordinal);
