@@ -6,6 +6,7 @@ use callboard::Error;
 use callboard::balance::{Ask, Policy};
 use callboard::testing::{Fault, Registry, State};
 use callboard::watch::Origin;
+use callboard_proto::CheckStatus;
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(300);
@@ -224,26 +225,25 @@ async fn watches_have_a_bound_and_end_with_their_last_handle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
-    let fake = Fake::start();
+    let registry = Registry::start();
     for id in ["a", "b", "c"] {
-        fake.add(id, 1);
+        registry.add("web", id, 1);
     }
     let (way, _listening) = callboard::http::memory();
-    let client = fake.builder().doubt_dialer(callboard::http::Dialer::Memory(way)).build().unwrap();
+    let client = registry.builder().doubt_dialer(callboard::http::Dialer::Memory(way)).build().unwrap();
     let mut watch = client.watch("web").unwrap();
     watch.ready(3, LONG).await.unwrap();
-    fake.lose_data();
-    fake.change(|state| state.index += 10);
+    registry.lose_data();
     while watch.held().is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!((watch.held().unwrap().missing, watch.snapshot().members().len()), (3, 3));
     let text = watch.error().unwrap().to_string();
     assert!(text.contains("lists 0 and misses 3 endpoints, of which 3 of 3 dialled still answer"), "{text}");
-    assert!(fake.count("consistent") >= 1, "the leader was asked");
+    assert!(registry.count("consistent") >= 1, "the leader was asked");
     // It fills up again, one after the other: nobody is taken away in between.
     for id in ["a", "b", "c"] {
-        fake.add(id, 1);
+        registry.add("web", id, 1);
         for _ in 0..3000 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(watch.snapshot().members().len(), 3);
@@ -256,7 +256,7 @@ async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
     assert!(watch.error().is_none());
     // A removal that is meant goes through all the same, later.
     let before = Instant::now();
-    fake.change(|state| state.rows.clear());
+    registry.change(State::remove_all);
     assert_eq!(watch.changed().await.unwrap().members().len(), 0);
     assert!((29..=33).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
     assert!(watch.held().is_none());
@@ -268,26 +268,30 @@ async fn a_registry_that_lost_everybody_is_not_believed_while_they_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_of_the_dead_is_believed_at_once() {
-    let fake = Fake::start();
+    let registry = Registry::start();
     for id in ["a", "b", "c", "d"] {
-        fake.add(id, 1);
+        registry.add("web", id, 1);
     }
     let (way, listening) = callboard::http::memory();
     drop(listening);
-    let client = fake.builder().doubt_dialer(callboard::http::Dialer::Memory(way)).build().unwrap();
+    let client = registry.builder().doubt_dialer(callboard::http::Dialer::Memory(way)).build().unwrap();
     let mut watch = client.watch("web").unwrap();
     watch.ready(4, LONG).await.unwrap();
     let before = Instant::now();
-    fake.change(|state| state.rows.retain(|id, _| id == "a"));
+    registry.change(|state| {
+        for id in ["b", "c", "d"] {
+            state.remove(id);
+        }
+    });
     assert_eq!(watch.changed().await.unwrap().members().len(), 1);
     assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
-    assert!(fake.count("consistent") == 1 && watch.held().is_none());
+    assert!(registry.count("consistent") == 1 && watch.held().is_none());
     // Who went critical before is not missed at all.
-    fake.change(|state| state.rows.get_mut("a").unwrap().status = "critical".into());
+    registry.set_status("a", CheckStatus::Critical, "");
     watch.changed().await.unwrap();
-    fake.change(|state| state.rows.clear());
+    registry.change(State::remove_all);
     assert_eq!(watch.changed().await.unwrap().members().len(), 0);
-    assert_eq!(fake.count("consistent"), 1);
+    assert_eq!(registry.count("consistent"), 1);
     client.shutdown().await;
 }
 
