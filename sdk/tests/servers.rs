@@ -117,17 +117,17 @@ async fn a_server_of_http1_is_asked_once_what_it_speaks_and_served_as_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_was_replaced_by_a_newer_one_is_asked_again() {
-    let fake = Fake::start();
-    fake.add("web-1", 1);
-    let client = fake.client();
+    let registry = Registry::start();
+    registry.add("web", "web-1", 1);
+    let client = registry.client().unwrap();
     let mut watch = client.watch("web").unwrap();
     watch.ready(1, LONG).await.unwrap();
-    fake.until(|state| state.log.iter().any(|line| line.contains("wait="))).await;
-    fake.state.lock().http2_streams = Some(100);
-    fake.fault("", "/v1/health", Fault::Cut);
+    registry.until_heard(|registry| registry.count("wait=") > 0).await;
+    registry.speak_http2(Some(100));
+    registry.fault("", "/v1/health", Fault::Close);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    fake.heal();
-    fake.until(|state| state.over_http2 == 1).await;
+    registry.heal();
+    registry.until_heard(|registry| registry.traffic().over_http2 == 1).await;
     client.shutdown().await;
 }
 

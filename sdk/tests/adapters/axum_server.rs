@@ -9,13 +9,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use callboard::axum::serve;
+use callboard::testing::{Fault, Registry};
 use callboard::{Drain, Service};
+use callboard_proto::CheckStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::backend::Frames;
-use crate::fake::{Fake, Fault};
 
 /// Keeps paused time from passing by itself while real sockets are waited for.
 struct Standstill(#[allow(dead_code, reason = "dropping it ends the standstill")] mpsc::Sender<()>);
@@ -51,8 +52,8 @@ async fn ask(address: SocketAddr, path: &str, headers: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn leaving_loses_no_call() {
     let _standstill = standstill();
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let (listener, address) = bind().await;
     let id = format!("web-{}", address.port());
     let gate = Arc::new(Notify::new());
@@ -68,11 +69,10 @@ async fn leaving_loses_no_call() {
     let serving = serve(listener, router).drain(drain).register(&client, Service::new("web")).start().await.unwrap();
 
     assert_eq!(serving.address(), address);
-    {
-        let state = fake.state.lock();
-        let request = &state.rows[&id].request;
-        assert_eq!((request.address.as_str(), request.port), ("127.0.0.1", address.port()));
-    }
+    registry.look(|state| {
+        let instance = &state.instance(&id).unwrap().instance;
+        assert_eq!((&*instance.address, instance.port), ("127.0.0.1", address.port()));
+    });
     let close = "connection: close\r\n";
     assert!(ask(address, "/live", close).await.starts_with("HTTP/1.1 200"));
     assert!(ask(address, "/ready", close).await.ends_with("ready\n"));
@@ -82,7 +82,7 @@ async fn leaving_loses_no_call() {
     until(|| in_flight.count() == 1).await;
     assert_eq!(serving.registered().in_flight().count(), 1, "one count, of server and registration");
     let draining = tokio::spawn(serving.drain());
-    until(|| fake.state.lock().rows[&id].status == "critical").await;
+    until(|| registry.look(|state| state.instance(&id).unwrap().status() == CheckStatus::Critical)).await;
 
     // It settles: still serves, and asks its callers to close.
     let fast = ask(address, "/fast", "").await;
@@ -97,20 +97,20 @@ async fn leaving_loses_no_call() {
         assert!(passed < 30, "it stops to accept when it has settled");
     }
     assert!(passed >= 10, "but not before: {passed} s");
-    assert!(fake.has(&id) && !draining.is_finished(), "one is in flight");
+    assert!(registry.has(&id) && !draining.is_finished(), "one is in flight");
     gate.notify_one();
     let slow = slow.await.unwrap();
     assert!(slow.contains("connection: close\r\n") && slow.ends_with("slow"), "{slow}");
     let drained = draining.await.unwrap();
-    assert!(drained.finished && drained.deregistered && !fake.has(&id), "{drained:?}");
+    assert!(drained.finished && drained.deregistered && !registry.has(&id), "{drained:?}");
     client.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_dropped_half_way_is_in_flight_no_more() {
     let _standstill = standstill();
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let (listener, address) = bind().await;
     let router = Router::new().route("/", get(|| async { Body::new(Frames::endless(b"half")) }));
     let serving = serve(listener, router).register(&client, Service::new("web")).start().await.unwrap();
@@ -124,28 +124,28 @@ async fn an_answer_dropped_half_way_is_in_flight_no_more() {
     until(|| in_flight.count() == 0).await;
     drop(serving);
     client.shutdown().await;
-    assert!(fake.state.lock().rows.is_empty(), "dropped, it leaves as well as it can");
+    assert!(registry.look(|state| state.instances().count() == 0), "dropped, it leaves as well as it can");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_comes_before_the_registration_ends_it_too() {
-    let fake = Fake::start();
-    fake.fault("", "/", Fault::Hang);
-    let client = fake.client();
+    let registry = Registry::start();
+    registry.fault("", "/", Fault::Hang);
+    let client = registry.client().unwrap();
     let (listener, address) = bind().await;
     let serving = serve(listener, Router::new()).register(&client, Service::new("web"));
     let left = serving.run_until_drained(std::future::ready(())).await.unwrap();
     assert!(left.finished && !left.deregistered);
     assert!(TcpStream::connect(address).await.is_err());
-    fake.heal();
+    registry.heal();
     client.shutdown().await;
-    assert!(fake.state.lock().rows.is_empty());
+    assert!(registry.look(|state| state.instances().count() == 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_registration_ends_the_server() {
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let (listener, address) = bind().await;
     let service = Service::new("web").address("0.0.0.0");
     let error = serve(listener, Router::new()).register(&client, service).start().await.unwrap_err();
@@ -159,15 +159,15 @@ async fn a_refused_registration_ends_the_server() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_is_not_well_is_not_ready() {
     let _standstill = standstill();
-    let fake = Fake::start();
-    let client = fake.client();
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
     let (listener, address) = bind().await;
     let server = serve(listener, Router::new()).probes("/healthz", "/readyz");
     let serving = server.register(&client, Service::new("web")).start().await.unwrap();
     let close = "connection: close\r\n";
     assert!(ask(address, "/readyz", close).await.starts_with("HTTP/1.1 200"));
-    serving.registered().set_status(callboard_proto::CheckStatus::Critical, "no database");
-    serving.registered().wait_for(|standing| standing.status == Some(callboard_proto::CheckStatus::Critical)).await;
+    serving.registered().set_status(CheckStatus::Critical, "no database");
+    serving.registered().wait_for(|standing| standing.status == Some(CheckStatus::Critical)).await;
     assert!(ask(address, "/readyz", close).await.starts_with("HTTP/1.1 503"));
     assert!(ask(address, "/healthz", close).await.starts_with("HTTP/1.1 200"));
     assert!(ask(address, "/ready", close).await.starts_with("HTTP/1.1 404"));

@@ -7,9 +7,6 @@
 mod axum_server;
 mod backend;
 mod connect;
-#[cfg(any(feature = "axum", feature = "metrics"))]
-#[path = "../fake/mod.rs"]
-mod fake;
 #[cfg(feature = "hyper")]
 mod hyper_client;
 #[cfg(feature = "metrics")]

@@ -18,7 +18,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use parking_lot::Mutex;
 
 use crate::backend::{catalog, echo, endpoints, nobody};
-use crate::fake::Fake;
+use callboard::testing::Registry;
 
 /// Keeps every figure under `name{label=value,…}`; gauges as the bits of their value.
 #[derive(Default)]
@@ -125,9 +125,9 @@ async fn a_call_that_was_given_up_is_told_of_even_after_its_endpoint_left() {
 async fn a_client_reports_until_it_is_shut_down() {
     let kept = Kept::default();
     let _recorder = metrics::set_default_local_recorder(&kept);
-    let fake = Fake::start();
-    fake.add("web-1", 80);
-    let client = fake.client();
+    let registry = Registry::start();
+    registry.add("web", "web-1", 80);
+    let client = registry.client().unwrap();
     let balancer = client.balancer("web", Policy::RoundRobin).unwrap();
     client.watch("web").unwrap().ready(1, Duration::from_secs(10)).await.unwrap();
     let reporting = tokio::spawn({
