@@ -8,6 +8,9 @@ use crate::index::Index;
 use crate::name::{CheckId, NodeName};
 use crate::text::Text;
 
+/// The longest lock delay that is kept, whatever was asked for.
+pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
+
 /// What becomes of the keys that a session holds when it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionBehavior {
@@ -30,7 +33,7 @@ pub struct SessionRow {
     pub name: Text,
     /// The node it depends on.
     pub node: NodeName,
-    /// For how long nobody may take the keys that it held when it ends.
+    /// For how long nobody may take the keys that it held when it ends, as it was asked for.
     pub lock_delay: Duration,
     /// What becomes of those keys.
     pub behavior: SessionBehavior,
@@ -51,6 +54,12 @@ impl SessionRow {
     #[must_use]
     pub fn ttl(&self) -> Option<Duration> {
         crate::duration::GoDuration::parse(&self.ttl).ok()?.positive()
+    }
+
+    /// For how long that really is: at most [`LOCK_DELAY_MAX`].
+    #[must_use]
+    pub fn lock_delay(&self) -> Duration {
+        self.lock_delay.min(LOCK_DELAY_MAX)
     }
 
     /// Whether it depends on a check of its node.

@@ -3,6 +3,9 @@
 //! A [`ClientBuilder`] holds them; [`ClientBuilder::from_env`] reads the environment first. Nothing
 //! below [`crate::Client`] sees this type: modules are given what they need.
 
+use std::collections::BTreeMap;
+#[cfg(feature = "dns")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +13,10 @@ use callboard_proto::NodeName;
 use callboard_proto::api::query::parse_bool;
 
 use crate::backoff::Backoff;
-use crate::endpoint::Ejection;
+use crate::endpoint::{Ejection, Endpoint};
 use crate::error::Error;
 use crate::http::{Address, Dialer};
+use crate::watch::DoubtSettings;
 
 /// The server that is asked when none is named.
 pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8500";
@@ -35,6 +39,13 @@ pub struct ClientBuilder {
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
     pub(crate) dialer: Dialer,
+    pub(crate) multiplex_waits: bool,
+    pub(crate) beat_thread: Option<bool>,
+    pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
+    #[cfg(feature = "dns")]
+    pub(crate) dns: Option<(String, Option<SocketAddr>)>,
+    pub(crate) doubt: DoubtSettings,
+    pub(crate) doubt_dialer: Option<Dialer>,
     environment: Option<String>,
 }
 
@@ -69,6 +80,13 @@ impl Default for ClientBuilder {
             watches_max: 1024,
             ejection: Ejection::default(),
             dialer: Dialer::Tcp,
+            multiplex_waits: true,
+            beat_thread: None,
+            statics: BTreeMap::new(),
+            #[cfg(feature = "dns")]
+            dns: None,
+            doubt: DoubtSettings::default(),
+            doubt_dialer: None,
             environment: None,
         }
     }
@@ -100,8 +118,8 @@ impl ClientBuilder {
         builder
     }
 
-    /// Adds a server: `http://host:port` or `host:port`. The first is preferred; the others take over
-    /// while it does not answer.
+    /// Adds a server: `http://host:port` or `host:port`; a name stands for all its addresses. The first is asked until
+    /// another is known to be clearly faster, and the others take over while it does not answer.
     #[must_use]
     pub fn server(mut self, address: impl Into<String>) -> Self {
         self.servers.push(address.into());
@@ -218,6 +236,55 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether registrations are kept up by a thread of their own, so that no beat is late because the application
+    /// computes on its runtime, and so that it is told when that runtime is stuck. On by default; behind
+    /// [`Dialer::Memory`] off, since a test that pauses time pauses one runtime.
+    #[must_use]
+    pub fn beat_thread(mut self, on: bool) -> Self {
+        self.beat_thread = Some(on);
+        self
+    }
+
+    /// Sets whether all reads that wait share one connection where a server speaks HTTP/2 in clear text. On by default;
+    /// each server is asked once, on a connection of its own, and one that does not speak it is asked as ever.
+    #[must_use]
+    pub fn multiplex_waits(mut self, on: bool) -> Self {
+        self.multiplex_waits = on;
+        self
+    }
+
+    /// Lets DNS stand in for a service that no server has answered for since the start, and no last-good file knows:
+    /// the SRV records of `service.domain` (`service.consul` with Consul and with a control node) are asked of `server`,
+    /// or of the system's servers. Asked again every few seconds until the registry answers.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn dns_fallback(mut self, domain: impl Into<String>, server: Option<SocketAddr>) -> Self {
+        self.dns = Some((domain.into(), server));
+        self
+    }
+
+    /// Adds endpoints of a service that are used when neither a server, nor a last-good file, nor DNS names any.
+    #[must_use]
+    pub fn static_endpoints(mut self, service: &str, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        self.statics.entry(service.to_ascii_lowercase()).or_default().extend(endpoints);
+        self
+    }
+
+    /// Sets when an answer that takes nearly every endpoint of a service away is not believed at once.
+    #[must_use]
+    pub fn doubt(mut self, doubt: DoubtSettings) -> Self {
+        self.doubt = doubt;
+        self
+    }
+
+    /// Sets how endpoints are dialled that the registry suddenly misses. By TCP unless said otherwise; behind
+    /// [`Dialer::Memory`] nobody is dialled, and the word of the leader is enough.
+    #[must_use]
+    pub fn doubt_dialer(mut self, dialer: Dialer) -> Self {
+        self.doubt_dialer = Some(dialer);
+        self
+    }
+
     /// Checks the settings; returns the addresses of the servers.
     pub(crate) fn check(&self) -> Result<Vec<Address>, Error> {
         let config = |setting, reason: &str| Err(Error::Config { setting, reason: reason.to_owned() });
@@ -239,6 +306,9 @@ impl ClientBuilder {
         }
         if self.wait > callboard_proto::index::WAIT_MAX {
             return config("wait", "must be at most 10m: servers wait no longer");
+        }
+        if !(0.0..=1.0).contains(&self.doubt.share) {
+            return config("doubt.share", "must be between 0 and 1");
         }
         match self.servers.is_empty() {
             true => Ok(vec![Address::parse(SERVER_DEFAULT)?]),

@@ -8,6 +8,8 @@
 mod aside;
 mod clock;
 mod latency;
+mod outlier;
+mod replies;
 mod stats;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 pub use aside::{Aside, Ejection};
 pub use clock::Clock;
 pub use latency::Latency;
+pub use outlier::Outliers;
+pub(crate) use outlier::judge;
+pub use replies::Replies;
 pub use stats::{EndpointKey, EndpointStats, Load, Outcome, Report, Tally};
 
 /// Says what the worst check of an instance says.
@@ -52,6 +57,7 @@ pub struct Endpoint {
     health: Health,
     slot: Option<u32>,
     started: Option<u64>,
+    probe_port: Option<u16>,
     zone: Option<Box<str>>,
     tags: Vec<String>,
     meta: BTreeMap<String, String>,
@@ -80,6 +86,7 @@ impl Endpoint {
             health: Health::Passing,
             slot: None,
             started: None,
+            probe_port: None,
             zone: None,
             tags: Vec::new(),
             meta: BTreeMap::new(),
@@ -126,6 +133,13 @@ impl Endpoint {
     #[must_use]
     pub fn started_at(mut self, seconds: u64) -> Self {
         self.started = Some(seconds);
+        self
+    }
+
+    /// Sets the UDP port on which the instance says how busy it is.
+    #[must_use]
+    pub fn probed_on(mut self, port: u16) -> Self {
+        self.probe_port = (port != 0).then_some(port);
         self
     }
 
@@ -217,6 +231,12 @@ impl Endpoint {
     #[must_use]
     pub fn started(&self) -> Option<u64> {
         self.started
+    }
+
+    /// Returns the UDP port on which the instance says how busy it is, if it does.
+    #[must_use]
+    pub fn probe_port(&self) -> Option<u16> {
+        self.probe_port
     }
 
     /// Returns the weight while passing, whatever the health.

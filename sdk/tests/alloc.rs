@@ -4,17 +4,18 @@
 
 use std::sync::Arc;
 
-use callboard::balance::{Ask, Balancer, Policy};
+use callboard::balance::{Ask, Balancer, BalancerSettings, Policy, SlowStart};
 use callboard::catalog::Snapshot;
-use callboard::endpoint::{Endpoint, Outcome};
+use callboard::endpoint::{Endpoint, Load, Outcome};
 
-const POLICIES: [Policy; 7] = [
+const POLICIES: [Policy; 8] = [
     Policy::RoundRobin,
     Policy::SmoothWeighted,
     Policy::Random,
     Policy::WeightedRandom,
     Policy::LeastRequest { scan_max: 0 },
     Policy::LeastRequest { scan_max: 1000 },
+    Policy::PREQUAL,
     Policy::RING_HASH,
 ];
 
@@ -64,4 +65,45 @@ fn a_pick_in_vain_allocates_nothing() {
         let tried: Vec<_> = snapshot.members().iter().map(|m| m.stats().key()).collect();
         assert_eq!(allocations(&balancer, &Ask::any().without(&tried)), 0, "{balancer:?}");
     }
+}
+
+#[test]
+fn a_pick_with_everything_on_allocates_nothing() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for policy in POLICIES {
+        let rows = (0..100).map(|n| {
+            let row = Endpoint::new(&format!("web-{n}"), &format!("10.0.0.{n}"), 80).weighted(1 + n % 7, 1);
+            row.in_zone(["a", "b", "c"][n as usize % 3]).started_at(if n % 10 == 0 { now } else { 1 })
+        });
+        let settings = BalancerSettings::new(policy).zone("a").slow_start(SlowStart::default()).subset(40);
+        let balancer = Balancer::new(settings, Arc::new(Snapshot::empty("web").next(rows, 1)));
+        assert_eq!(allocations(&balancer, &Ask::any()), 0, "{balancer:?}");
+        for member in balancer.snapshot().members().iter().take(70) {
+            member.stats().record(Outcome::ConnectFailed);
+        }
+        assert_eq!(allocations(&balancer, &Ask::key(b"user:42")), 0, "{balancer:?}");
+    }
+}
+
+#[test]
+fn a_pick_by_replies_allocates_nothing_nor_does_a_reply() {
+    let rows = (0..100).map(|n| Endpoint::new(&format!("web-{n}"), &format!("10.0.0.{n}"), 80).probed_on(4000));
+    let balancer = Balancer::new(Policy::PREQUAL, Arc::new(Snapshot::empty("web").next(rows, 1)));
+    let snapshot = balancer.snapshot();
+    let replies = snapshot.replies();
+    let mut chosen = 0;
+    let mut round = || {
+        for position in 0..16 {
+            let stats = snapshot.stats(position).unwrap();
+            replies.note(position, stats, Load { in_flight: 3, latency: 1_000 }, stats.clock().exact());
+        }
+        for _ in 0..10 {
+            chosen += usize::from(balancer.pick(&Ask::any()).is_ok_and(|picked| picked.endpoint().id() < "web-16"));
+        }
+    };
+    // The first note starts the thread that ticks.
+    round();
+    let counted = allocation_counter::measure(|| (0..100).for_each(|_| round()));
+    assert_eq!(counted.count_total, 0);
+    assert!(chosen > 500, "{chosen}: replies were what chose");
 }

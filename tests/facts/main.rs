@@ -1,7 +1,8 @@
 //! The named facts of the architecture that one control node, or one node and one application, can show.
 //!
-//! `server` holds the facts of the control node, asked over its API. `application` holds those of the SDK, against a
+//! `server` holds the facts of the control node, asked over its API, `sessions` those of its locks. `application` holds those of the SDK, against a
 //! real control node. `replicas_agree` and `restore_wakes_all` are shown beside the code that makes them true.
 
 mod application;
 mod server;
+mod sessions;

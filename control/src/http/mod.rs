@@ -10,6 +10,7 @@ mod answers;
 mod blocking;
 mod catalog;
 mod catalog_write;
+mod config;
 mod dispatch;
 mod health;
 mod kv;
@@ -18,6 +19,7 @@ mod request;
 mod routes;
 mod select;
 mod serve;
+mod session;
 mod status;
 
 use std::sync::Arc;
@@ -30,12 +32,14 @@ pub use serve::{HttpLimits, serve};
 use crate::check::Checks;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
+use crate::session::Sessions;
 use crate::telemetry::Telemetry;
 
 /// Everything that answering needs; shared by all connections.
 pub struct Api {
     cluster: Cluster,
     checks: Checks,
+    sessions: Sessions,
     identity: Arc<Identity>,
     telemetry: Arc<Telemetry>,
     limits: HttpLimits,
@@ -48,11 +52,12 @@ impl Api {
     pub fn new(
         cluster: Cluster,
         checks: Checks,
+        sessions: Sessions,
         identity: Arc<Identity>,
         telemetry: Arc<Telemetry>,
         limits: HttpLimits,
     ) -> Arc<Api> {
-        Arc::new(Api { cluster, checks, identity, telemetry, limits, answers: answers::Answers::default() })
+        Arc::new(Api { cluster, checks, sessions, identity, telemetry, limits, answers: answers::Answers::default() })
     }
 
     fn datacenter(&self) -> &Text {

@@ -17,8 +17,6 @@ pub const TTL_MIN: Duration = Duration::from_secs(10);
 pub const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The lock delay of a session that names none.
 pub const LOCK_DELAY_DEFAULT: Duration = Duration::from_secs(15);
-/// The longest lock delay; longer ones are cut to it.
-pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
 /// The most checks of each kind that one session may depend on.
 pub const CHECKS_MAX: usize = 64;
 
@@ -120,7 +118,7 @@ impl SessionRequest {
             id: id.into(),
             name: text("Name", &self.name, 512)?,
             node,
-            lock_delay: self.lock_delay.map_or(LOCK_DELAY_DEFAULT, |delay| delay.0.min(LOCK_DELAY_MAX)),
+            lock_delay: self.lock_delay.map_or(LOCK_DELAY_DEFAULT, |delay| delay.0),
             behavior,
             ttl: ttl(&self.ttl, ttl_min)?,
             node_checks: checks("NodeChecks", node_checks)?,
@@ -260,7 +258,7 @@ mod tests {
         check("1500000000", Duration::from_millis(1500));
         check("\"0.001s\"", Duration::from_millis(1));
         check("\"0s\"", Duration::ZERO);
-        check("\"90s\"", LOCK_DELAY_MAX);
+        check("\"90s\"", Duration::from_secs(90));
         assert!(read(r#"{"LockDelay":"soon"}"#).unwrap_err().starts_with("Request decode failed: LockDelay: "));
     }
 

@@ -7,7 +7,7 @@
 //! The pure parts, each a file: `retry` (what is tried again), `hedge` and `histogram` (when a second server is asked),
 //! `limit` (how many calls may be under way), `judge` (what an answer says of its endpoint). Around them: `deadline`,
 //! `limiter`, `attempt` (one try), `sequence` (all tries of a call), `service` (the handle), `follow` and `plan` (the
-//! registry's rules).
+//! registry's rules); `tries` keeps account for adapters that call by other means.
 
 #[doc = include_str!("../../docs/retry.md")]
 pub mod guide {}
@@ -35,6 +35,7 @@ mod shape;
 #[cfg(feature = "tower")]
 mod shed;
 mod stats;
+mod tries;
 
 pub use body::ResponseBody;
 pub use budget::RetryBudget;
@@ -55,3 +56,4 @@ pub use settings::{BreakerSettings, HttpSettings};
 #[cfg(feature = "tower")]
 pub use shed::{Shed, ShedLayer};
 pub use stats::{CallCounts, CallStats};
+pub(crate) use tries::Tries;

@@ -27,6 +27,7 @@ use crate::balance::{Ask, Picked};
 use crate::endpoint::EndpointKey;
 use crate::error::Cause;
 use crate::http::Payload;
+use crate::observe;
 
 /// A server that asks for more patience than this has its answer passed on.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -189,8 +190,7 @@ where
             if self.request.is_none() || self.advice.never || self.tries >= self.way.retry.attempts() {
                 return None;
             }
-            if !self.account.budget.withdraw(std::time::Instant::now()) {
-                self.account.stats.budget_refused();
+            if !self.granted() {
                 self.budget_spent = true;
                 return None;
             }
@@ -217,6 +217,16 @@ where
             self.account.stats.retried();
         }
         Some(picked)
+    }
+
+    /// Asks the budget for one more try.
+    fn granted(&self) -> bool {
+        let granted = self.account.budget.withdraw(std::time::Instant::now());
+        observe::retry(self.way.balancer, granted);
+        if !granted {
+            self.account.stats.budget_refused();
+        }
+        granted
     }
 
     /// Picks somebody who was not asked yet and has not reached the bound of requests in flight.
@@ -309,6 +319,7 @@ where
             place.done(true);
         }
         self.reason = reason;
+        observe::try_failed(self.way.balancer, &miss.attempt);
         self.attempts.push(miss.attempt);
         let again = self.passed_over || self.way.retry.follows(reason);
         self.request = miss.request.filter(|_| again);
@@ -334,8 +345,7 @@ where
         let other = self.pick();
         self.tried.retain(|key| *key != first_key);
         let Some(other) = other else { return first.await };
-        if !self.account.budget.withdraw(std::time::Instant::now()) {
-            self.account.stats.budget_refused();
+        if !self.granted() {
             other.release();
             return first.await;
         }

@@ -59,6 +59,13 @@ impl Catalog {
         self.handle(service).shared.balancer(settings.into())
     }
 
+    /// Returns the balancer of a policy over a service, if the service was ever named.
+    #[cfg(any(feature = "hyper", feature = "reqwest"))]
+    pub(crate) fn find(&self, service: &str, policy: &crate::balance::Policy) -> Option<Balancer> {
+        let known = self.services.lock().contains_key(service);
+        known.then(|| self.balancer(service, policy.clone()))
+    }
+
     fn handle(&self, service: &str) -> Arc<WatchHandle> {
         let mut services = self.services.lock();
         let handle = services.entry(service.to_owned()).or_insert_with(|| {

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::chunk::{Chunks, Member};
-use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats};
+use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats, Replies};
 
 /// Vacant positions that are always borne; beyond, a set that has shrunk to half is numbered anew.
 const VACANT_MIN: usize = 64;
@@ -37,6 +37,9 @@ pub struct Snapshot {
     eligible: Box<[u32]>,
     eligible_len: u32,
     aside: Arc<Aside>,
+    /// By position: the UDP port for probes, 0 for none; empty when nobody has one.
+    ports: Box<[u16]>,
+    replies: Arc<Replies>,
 }
 
 impl Snapshot {
@@ -61,6 +64,8 @@ impl Snapshot {
             eligible: Box::default(),
             eligible_len: 0,
             aside: Arc::new(Aside::new(ejection, clock)),
+            ports: Box::default(),
+            replies: Arc::default(),
         }
     }
 
@@ -115,7 +120,8 @@ impl Snapshot {
     /// `put` is in the order of identities, with the position of whom each row replaces; nobody is named twice.
     fn succeed(&self, put: Vec<(Option<u32>, Endpoint)>, gone: &[u32], index: u64) -> Self {
         let mut chunks = self.chunks.clone();
-        let mut columns = Columns { weights: self.weights.to_vec(), slots: self.slots.to_vec() };
+        let mut columns =
+            Columns { weights: self.weights.to_vec(), slots: self.slots.to_vec(), ports: self.ports.to_vec() };
         let mut vacant = self.vacant.to_vec();
         let mut come = Vec::new();
         for at in gone {
@@ -151,13 +157,14 @@ impl Snapshot {
     }
 
     fn successor(&self, index: u64, chunks: Chunks, columns: Columns, order: Arc<[u32]>, vacant: Vec<u32>) -> Self {
-        let Columns { weights, slots } = columns;
+        let Columns { weights, slots, ports } = columns;
         let eligible_len = weights.iter().filter(|weight| **weight > 0).count();
         let eligible = if eligible_len == weights.len() {
             Box::default()
         } else {
             (0u32..).zip(&weights).filter(|(_, weight)| **weight > 0).map(|(at, _)| at).collect()
         };
+        self.aside.set_eligible(eligible_len as u32);
         Self {
             service: Arc::clone(&self.service),
             index,
@@ -170,6 +177,8 @@ impl Snapshot {
             eligible,
             eligible_len: eligible_len as u32,
             aside: Arc::clone(&self.aside),
+            ports: ports.into(),
+            replies: Arc::clone(&self.replies),
         }
     }
 
@@ -312,6 +321,26 @@ impl Snapshot {
         self.eligible().filter(|(_, member)| member.stats().is_aside(now)).count()
     }
 
+    /// Returns the UDP port for probes by position, 0 for none; empty when nobody has one.
+    #[inline]
+    #[must_use]
+    pub fn probe_ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// Returns the position of an endpoint, if it is here.
+    #[must_use]
+    pub fn position_of(&self, endpoint: &Endpoint) -> Option<usize> {
+        self.position(endpoint.identity()).map(|position| position as usize)
+    }
+
+    /// Returns what the endpoints said last of their load; carried from snapshot to snapshot.
+    #[inline]
+    #[must_use]
+    pub fn replies(&self) -> &Arc<Replies> {
+        &self.replies
+    }
+
     /// Returns what the endpoints of this service share across snapshots.
     #[inline]
     #[must_use]
@@ -325,6 +354,7 @@ impl Snapshot {
 struct Columns {
     weights: Vec<u32>,
     slots: Vec<u32>,
+    ports: Vec<u16>,
 }
 
 impl Columns {
@@ -335,6 +365,9 @@ impl Columns {
             if !self.slots.is_empty() {
                 self.slots.push(NO_SLOT);
             }
+            if !self.ports.is_empty() {
+                self.ports.push(0);
+            }
         }
         self.weights[at] = row.weight_effective();
         if row.slot().is_some() && self.slots.is_empty() {
@@ -343,12 +376,21 @@ impl Columns {
         if let Some(slot) = self.slots.get_mut(at) {
             *slot = row.slot().unwrap_or(NO_SLOT);
         }
+        if row.probe_port().is_some() && self.ports.is_empty() {
+            self.ports = vec![0; self.weights.len()];
+        }
+        if let Some(port) = self.ports.get_mut(at) {
+            *port = row.probe_port().unwrap_or(0);
+        }
     }
 
     fn clear(&mut self, at: usize) {
         self.weights[at] = 0;
         if let Some(slot) = self.slots.get_mut(at) {
             *slot = NO_SLOT;
+        }
+        if let Some(port) = self.ports.get_mut(at) {
+            *port = 0;
         }
     }
 }

@@ -6,7 +6,10 @@
 mod agent;
 mod api;
 mod catalog;
+mod event;
 mod kv;
+mod session;
+mod typed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -14,22 +17,35 @@ use std::sync::{Arc, OnceLock, Weak};
 use callboard_proto::ServiceName;
 use http::HeaderValue;
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 pub(crate) use api::Api;
 pub use api::Read;
+pub use event::EventFilter;
+pub(crate) use kv::kv_path;
 pub use kv::{KvPut, KvRemove};
+pub use typed::Versioned;
 
+use crate::backoff::Backoff;
 use crate::balance::{Balancer, BalancerSettings};
 use crate::call::{FollowSettings, Follower, HttpService, HttpSettings, RetryBudget};
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
-use crate::http::{Transport, TransportSettings};
-use crate::registration::{Host, Registered, Service};
-use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
+use crate::http::{Dialer, Transport, TransportSettings};
+use crate::registration::{BeatThread, Host, Registered, Service};
+#[cfg(feature = "dns")]
+use crate::resolve::Resolver;
+#[cfg(feature = "dns")]
+use crate::watch::DnsSource;
+use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle, WatchView};
+
+/// How long a question rests that was refused.
+const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -39,12 +55,20 @@ pub struct Client {
 
 struct Inner {
     api: Arc<Api>,
+    transport: TransportSettings,
+    // From the first registration on: where beats are sent from, over connections of its own.
+    beats: OnceLock<Option<(BeatThread, Arc<Api>)>>,
     config: ClientBuilder,
     watches: Mutex<Watches>,
     // The guard ends the task with the client.
     rules: OnceLock<(Arc<Follower>, DropGuard)>,
+    // A permit for each key, prefix, entry or session that is followed.
+    followed: Arc<Semaphore>,
     tracker: TaskTracker,
     end: CancellationToken,
+    #[cfg(feature = "dns")]
+    dns: Option<DnsSource>,
+    budget: Arc<RetryBudget>,
 }
 
 #[derive(Default)]
@@ -83,27 +107,72 @@ impl Client {
                 Some(value)
             }
         };
-        let transport = Transport::new(TransportSettings {
+        let transport = TransportSettings {
             servers,
             token,
             connect_timeout: config.connect_timeout,
             dialer: config.dialer.clone(),
-        })?;
-        let api = Arc::new(Api::new(transport, &config));
+            multiplex: config.multiplex_waits,
+        };
+        let api = Arc::new(Api::new(Transport::new(transport.clone())?, &config));
+        #[cfg(feature = "dns")]
+        let dns = config
+            .dns
+            .clone()
+            .map(|(domain, server)| DnsSource { resolver: server.map_or_else(Resolver::system, Resolver::at), domain });
         Ok(Self {
             inner: Arc::new(Inner {
+                #[cfg(feature = "dns")]
+                dns,
                 api,
+                transport,
+                beats: OnceLock::new(),
+                followed: Arc::new(Semaphore::new(config.watches_max)),
                 config,
                 watches: Mutex::default(),
                 rules: OnceLock::new(),
                 tracker: TaskTracker::new(),
                 end: CancellationToken::new(),
+                budget: Arc::default(),
             }),
         })
     }
 
     pub(crate) fn api(&self) -> &Arc<Api> {
         &self.inner.api
+    }
+
+    /// Returns what a task needs that follows something: its place among the bounded many, and its end.
+    pub(crate) fn follower(&self) -> Result<(OwnedSemaphorePermit, CancellationToken), Error> {
+        let inner = &*self.inner;
+        if inner.end.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        let permit = Arc::clone(&inner.followed).try_acquire_owned();
+        let bound = Error::Bound { what: "keys, entries and sessions followed at once", max: inner.config.watches_max };
+        Ok((permit.map_err(|_| bound)?, inner.end.child_token()))
+    }
+
+    pub(crate) fn tracker(&self) -> &TaskTracker {
+        &self.inner.tracker
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.inner.config.backoff
+    }
+
+    pub(crate) fn cursor_settings(&self) -> CursorSettings {
+        CursorSettings {
+            wait: self.inner.config.wait,
+            stale: self.inner.config.stale_reads,
+            backoff: self.inner.config.backoff,
+            refused_pause: REFUSED_PAUSE,
+        }
+    }
+
+    /// The retries of what is dialled without settings of its own.
+    pub(crate) fn budget(&self) -> &Arc<RetryBudget> {
+        &self.inner.budget
     }
 
     /// Registers an instance and keeps the registration true until the guard is drained or dropped.
@@ -115,14 +184,40 @@ impl Client {
         if self.inner.end.is_cancelled() {
             return Err(Error::Closed);
         }
+        let config = &self.inner.config;
+        let beats = self.inner.beats.get_or_init(|| self.start_beats()).as_ref();
+        let (inner, key) = (Arc::downgrade(&self.inner), service.name().to_ascii_lowercase());
         let host = Host {
-            api: self.inner.api.clone(),
-            backoff: self.inner.config.backoff,
-            audit_every: self.inner.config.audit_every,
+            api: beats.map_or(&self.inner.api, |(_, api)| api).clone(),
+            backoff: config.backoff,
+            audit_every: config.audit_every,
             tracker: &self.inner.tracker,
             end: &self.inner.end,
+            thread: beats.map(|(thread, _)| thread),
+            find_watch: Box::new(move || {
+                let handle = inner.upgrade()?.watches.lock().live.get(&key)?.upgrade()?;
+                Some(handle.shared.clone())
+            }),
+            node: config.node.as_ref().map(|(name, _)| name.clone()),
+            silence_max: config.wait + config.wait / 16 + config.request_timeout,
         };
         crate::registration::register(host, service).await
+    }
+
+    /// Starts the thread for beats, unless they are sent from the application's runtime.
+    fn start_beats(&self) -> Option<(BeatThread, Arc<Api>)> {
+        let config = &self.inner.config;
+        if !config.beat_thread.unwrap_or(matches!(config.dialer, Dialer::Tcp)) {
+            return None;
+        }
+        let transport = Transport::new(self.inner.transport.clone()).ok()?;
+        match BeatThread::start() {
+            Ok(thread) => Some((thread, Arc::new(Api::new(transport, config)))),
+            Err(error) => {
+                warn!(error = %error, "no thread for beats; they are sent from the application's runtime");
+                None
+            }
+        }
     }
 
     /// Follows a service. All watches and balancers of one service share one task.
@@ -177,12 +272,12 @@ impl Client {
     {
         let settings = settings.into();
         let balancer = self.balancer(service, settings.clone())?;
-        let rules = self.inner.config.follow_rules.then(|| self.follower().follow(service, settings));
+        let rules = self.inner.config.follow_rules.then(|| self.rules().follow(service, settings));
         Ok(HttpService::following(rules, balancer, http, budget))
     }
 
     /// Returns the follower of rules, whose task begins with the first caller.
-    fn follower(&self) -> &Arc<Follower> {
+    fn rules(&self) -> &Arc<Follower> {
         let (follower, _) = self.inner.rules.get_or_init(|| {
             let config = &self.inner.config;
             // Weak: the follower belongs to the client, not the client to it.
@@ -203,6 +298,28 @@ impl Client {
             (follower, end.drop_guard())
         });
         follower
+    }
+
+    /// Tells how every watch of the client stands, sorted by service.
+    #[must_use]
+    pub fn watches(&self) -> Vec<WatchView> {
+        let live: Vec<_> = self.inner.watches.lock().live.values().filter_map(Weak::upgrade).collect();
+        let mut views: Vec<WatchView> = live.iter().map(|handle| handle.shared.view()).collect();
+        views.sort_by(|a, b| a.service.cmp(&b.service));
+        views
+    }
+
+    /// Returns every balancer that is being fed, to read its statistics.
+    #[must_use]
+    pub fn balancers(&self) -> Vec<Balancer> {
+        let watches = self.inner.watches.lock();
+        watches.live.values().filter_map(Weak::upgrade).flat_map(|handle| handle.shared.balancers()).collect()
+    }
+
+    /// Waits for something unless the client is shut down first.
+    #[cfg(feature = "metrics")]
+    pub(crate) async fn until_ended<T>(&self, wanted: impl Future<Output = T>) -> Option<T> {
+        self.inner.end.run_until_cancelled(wanted).await
     }
 
     /// Stops to feed the balancers of a service. Its watches go on while somebody holds them.
@@ -230,17 +347,26 @@ impl Client {
         let shared = Arc::new(Shared::new(snapshot));
         let end = inner.end.child_token();
         let datacenter = inner.config.datacenter.as_deref().unwrap_or_default();
+        let store = inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key));
+        let listed = inner.config.statics.get(&key).cloned().unwrap_or_default();
+        let stand_in = StandIn::new(service.clone(), store.clone(), listed);
+        #[cfg(feature = "dns")]
+        let stand_in = stand_in.with_dns(inner.dns.clone());
         let poll = Poll {
-            store: inner.config.cache_dir.as_deref().map(|folder| Store::new(folder, datacenter, &key)),
+            store,
+            stand_in: Some(stand_in),
             service,
             api: inner.api.clone(),
             shared: shared.clone(),
-            settings: CursorSettings {
-                wait: inner.config.wait,
-                stale: inner.config.stale_reads,
-                backoff: inner.config.backoff,
-                refused_pause: std::time::Duration::from_secs(30),
+            settings: self.cursor_settings(),
+            doubt: Doubt::new(inner.config.doubt),
+            dialer: match (&inner.config.doubt_dialer, &inner.config.dialer) {
+                (Some(dialer), _) => Some(dialer.clone()),
+                (None, Dialer::Tcp) => Some(Dialer::Tcp),
+                (None, Dialer::Memory(_)) => None,
             },
+            connect_timeout: inner.config.doubt.connect_timeout,
+            samples: inner.config.doubt.samples,
             tracker: inner.tracker.clone(),
         };
         inner.tracker.spawn(crate::watch::run(poll, end.clone()));
@@ -257,6 +383,9 @@ impl Client {
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
         self.inner.api.transport.close();
+        if let Some(Some((_, api))) = self.inner.beats.get() {
+            api.transport.close();
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub enum ConnectError {
 }
 
 /// Connects within a time.
-pub(super) async fn open(
+pub(crate) async fn open(
     dialer: &Dialer,
     authority: &str,
     socket: Option<SocketAddr>,

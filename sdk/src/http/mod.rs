@@ -7,13 +7,18 @@ mod address;
 mod connect;
 mod payload;
 mod pool;
+mod rank;
+mod servers;
+mod speech;
 mod stream;
 mod transport;
 
 pub use address::Address;
 pub use connect::ConnectError;
+pub(crate) use connect::open;
 pub use payload::{Payload, Piece};
 pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
+pub(crate) use stream::Stream;
 pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

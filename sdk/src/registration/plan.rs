@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 
+/// The shortest time between two comparisons, however often the watch of the own service shows something odd.
+const AUDIT_EVERY_MIN: Duration = Duration::from_secs(1);
+
 /// Holds the settings of a plan.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanSettings {
@@ -58,6 +61,8 @@ pub struct Plan {
     register_at: Instant,
     beat_at: Instant,
     audit_at: Instant,
+    // When the row was compared, or written, last.
+    audited: Option<Instant>,
 }
 
 impl Plan {
@@ -73,6 +78,7 @@ impl Plan {
             register_at: now,
             beat_at: now,
             audit_at: now,
+            audited: None,
         }
     }
 
@@ -85,6 +91,12 @@ impl Plan {
     /// Notes that the status changed, so that the next beat is due at once.
     pub fn news(&mut self) {
         self.news = true;
+    }
+
+    /// Notes that others may be shown something else than they should be: compares soon, within a second.
+    pub fn doubt(&mut self, now: Instant) {
+        let soon = self.audited.map_or(now, |then| now.max(then + AUDIT_EVERY_MIN));
+        self.audit_at = self.audit_at.min(soon);
     }
 
     /// Returns what is due.
@@ -108,6 +120,9 @@ impl Plan {
 
     /// Notes how an act went. `dice` is any random word.
     pub fn told(&mut self, act: Act, told: Told, now: Instant, dice: u32) {
+        if matches!(act, Act::Register | Act::Audit) {
+            self.audited = Some(now);
+        }
         match (act, told) {
             (Act::Rest(_), _) => {}
             (Act::Register, Told::Done) => {
@@ -209,6 +224,21 @@ mod tests {
         assert!((seconds(then, plan.next(then)) - 30.0).abs() < 0.001);
         plan.told(Act::Audit, Told::Missing, then, 0);
         assert_eq!(plan.next(then), Act::Register);
+    }
+
+    #[test]
+    fn a_doubt_is_looked_into_soon_and_not_without_end() {
+        let (mut plan, now) = plan(Some(TTL));
+        plan.told(Act::Register, Told::Done, now, 0);
+        plan.doubt(now);
+        assert!((seconds(now, plan.next(now)) - 1.0).abs() < 0.001, "the row was written just now");
+        let then = now + Duration::from_secs(2);
+        plan.doubt(then);
+        assert_eq!(plan.next(then), Act::Audit);
+        plan.told(Act::Audit, Told::Done, then, 0);
+        plan.doubt(then);
+        assert!((seconds(then, plan.next(then)) - 0.7).abs() < 0.001, "the next beat comes first");
+        assert_eq!(plan.next(then + Duration::from_millis(600)), plan.next(then));
     }
 
     proptest! {

@@ -17,10 +17,14 @@ use crate::error::Error;
 pub enum Origin {
     /// Nothing is known yet.
     Nowhere,
-    /// The last-good file; no server has answered since the start.
-    File,
     /// The registry.
     Registry,
+    /// The last-good file; no server has answered since the start.
+    File,
+    /// DNS, by [`crate::ClientBuilder`]'s `dns_fallback`; no server has answered since the start, and no file was there.
+    Dns,
+    /// [`crate::ClientBuilder::static_endpoints`]; nobody has answered since the start.
+    Static,
     /// The program itself, by [`crate::catalog::Catalog::fixed`].
     Fixed,
 }
@@ -39,6 +43,26 @@ pub(crate) struct Trust {
     // Only for a snapshot from a file: the age it had when it was read.
     age_before: Duration,
     error: Option<Arc<Error>>,
+    held: Option<(Instant, usize)>,
+}
+
+impl Trust {
+    fn age(&self) -> Option<Duration> {
+        self.confirmed.map(|then| then.elapsed() + self.age_before)
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.held.map(|(since, missing)| Held { missing, age: since.elapsed() })
+    }
+}
+
+/// Tells that the snapshot is held against an answer of the registry that takes nearly everybody away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// How many endpoints the registry does not list any more.
+    pub missing: usize,
+    /// For how long it has been held.
+    pub age: Duration,
 }
 
 impl Shared {
@@ -50,6 +74,7 @@ impl Shared {
                 confirmed: None,
                 age_before: Duration::ZERO,
                 error: None,
+                held: None,
             }),
             balancers: Mutex::new(Vec::new()),
         }
@@ -72,7 +97,7 @@ impl Shared {
             balancer.confirm();
         }
         let mut trust = self.trust.lock();
-        (trust.confirmed, trust.age_before, trust.error) = (Some(now), Duration::ZERO, None);
+        (trust.confirmed, trust.age_before, trust.error, trust.held) = (Some(now), Duration::ZERO, None, None);
         trust.origin = Origin::Registry;
     }
 
@@ -87,8 +112,41 @@ impl Shared {
         self.trust.lock().error = Some(Arc::new(error));
     }
 
+    /// Notes that what is published is held, since then, against an answer that misses so many.
+    pub(crate) fn hold(&self, since: Instant, missing: usize, error: Error) {
+        let mut trust = self.trust.lock();
+        (trust.held, trust.error) = (Some((since, missing)), Some(Arc::new(error)));
+    }
+
+    /// Returns every balancer that was asked for.
+    pub(crate) fn balancers(&self) -> Vec<Balancer> {
+        self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect()
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         self.trust.lock().origin
+    }
+
+    pub(crate) fn view(&self) -> WatchView {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let trust = self.trust.lock();
+        WatchView {
+            service: Arc::clone(snapshot.service()),
+            index: snapshot.index(),
+            known: snapshot.members().len(),
+            callable: snapshot.eligible_len() as usize,
+            origin: trust.origin,
+            age: trust.age(),
+            held: trust.held(),
+            error: trust.error.clone(),
+        }
+    }
+
+    /// Says whether the snapshot is the registry's, is not held against it, and was confirmed within this time.
+    pub(crate) fn is_live(&self, within: Duration) -> bool {
+        let trust = self.trust.lock();
+        let fresh = trust.confirmed.is_some_and(|then| then.elapsed() <= within);
+        trust.origin == Origin::Registry && trust.held.is_none() && trust.error.is_none() && fresh
     }
 
     /// Returns the balancer of these settings, built on the first call.
@@ -120,6 +178,27 @@ pub(crate) struct WatchHandle {
 pub struct Watch {
     handle: Arc<WatchHandle>,
     receiver: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// Tells how one watch stands, for whoever looks after the process.
+#[derive(Debug, Clone)]
+pub struct WatchView {
+    /// The service.
+    pub service: Arc<str>,
+    /// The registry's index of the snapshot; 0 before anything is known.
+    pub index: u64,
+    /// How many endpoints are known, and how many of them may be called.
+    pub known: usize,
+    /// See [`Self::known`].
+    pub callable: usize,
+    /// Where the snapshot came from.
+    pub origin: Origin,
+    /// See [`Watch::age`].
+    pub age: Option<Duration>,
+    /// See [`Watch::held`].
+    pub held: Option<Held>,
+    /// See [`Watch::error`].
+    pub error: Option<Arc<Error>>,
 }
 
 impl Watch {
@@ -170,17 +249,24 @@ impl Watch {
     }
 
     /// Returns the time since the registry last confirmed the snapshot; none while nothing is known.
-    /// A snapshot from the last-good file has the age of the file.
+    /// A snapshot from the last-good file has the age of the file, one from DNS that of its answer, and one from the
+    /// static list has none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let trust = self.handle.shared.trust.lock();
-        trust.confirmed.map(|then| then.elapsed() + trust.age_before)
+        self.handle.shared.trust.lock().age()
     }
 
     /// Says where the snapshot came from.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.handle.shared.origin()
+    }
+
+    /// Tells whether the snapshot is held against an answer that takes nearly everybody away, while those taken away
+    /// still answer; [`Self::error`] says the same in words. It ends with the hold of [`super::DoubtSettings`].
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.handle.shared.trust.lock().held()
     }
 
     /// Returns the error of the last question, if the last question failed. The snapshot stays.

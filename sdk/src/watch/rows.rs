@@ -12,6 +12,8 @@ use crate::endpoint::{Endpoint, Health};
 const ZONE: &str = "zone";
 /// The meta key of an instance that says when its process started, in seconds since 1970.
 pub(crate) const STARTED: &str = "callboard-started";
+/// The meta key of an instance that names the UDP port on which it says how busy it is.
+pub(crate) const PROBE: &str = "callboard-probe";
 
 /// Reads the answer of `GET /v1/health/service/:name`.
 ///
@@ -34,11 +36,13 @@ fn endpoint(entry: &ServiceEntry) -> Endpoint {
         service.meta.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let zone = service.meta.get(ZONE).or_else(|| node.meta.get(ZONE)).map_or("", |zone| &**zone);
     let started = service.meta.get(STARTED).and_then(|seconds| seconds.parse().ok());
+    let probe = service.meta.get(PROBE).and_then(|port| port.parse().ok()).unwrap_or(0);
     let endpoint = Endpoint::new(service.id.as_str(), host, service.port)
         .on_node(node.node.as_str())
         .weighted(service.weights.passing.into(), service.weights.warning.into())
         .with_health(health)
         .in_zone(zone)
+        .probed_on(probe)
         .tagged(service.tags.iter().map(ToString::to_string).collect())
         .with_meta(meta);
     match started {
@@ -55,7 +59,7 @@ mod tests {
     fn a_row_becomes_an_endpoint() {
         let body = br#"[{"Node":{"ID":"","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,
             "Meta":{"zone":"a"},"CreateIndex":1,"ModifyIndex":2},"Service":{"ID":"web-1","Service":"web","Tags":["v1"],
-            "Address":"","Meta":{"callboard-started":"1700000000"},"Port":80,"Weights":{"Passing":3,"Warning":1},"EnableTagOverride":false},
+            "Address":"","Meta":{"callboard-started":"1700000000","callboard-probe":"4001"},"Port":80,"Weights":{"Passing":3,"Warning":1},"EnableTagOverride":false},
             "Checks":[{"Node":"n1","CheckID":"c","Name":"c","Status":"warning"}]},
             {"Node":{"Node":"n2","Address":"10.0.0.2"},"Service":{"ID":"web-2","Service":"web","Address":"10.1.1.1","Port":81},
             "Checks":[{"Node":"n2","CheckID":"_node_maintenance","Name":"m","Status":"critical"}]}]"#;
@@ -64,6 +68,7 @@ mod tests {
         assert_eq!((rows[0].identity(), rows[0].tags()), (("web-1", "n1"), &["v1".to_owned()][..]));
         assert_eq!((rows[1].authority(), rows[1].health()), ("10.1.1.1:81", Health::Critical));
         assert_eq!((rows[0].started(), rows[1].started()), (Some(1_700_000_000), None));
+        assert_eq!((rows[0].probe_port(), rows[1].probe_port()), (Some(4001), None));
         assert!(endpoints(b"{}").is_err());
     }
 }

@@ -1,10 +1,16 @@
 //! The registry against random histories: every fact that must hold after any command.
 
+mod config_entries;
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_proto::api::check::NewCheck;
 use callboard_proto::check::CheckOwner;
+use callboard_proto::config_entry::{ConfigEntry, EntryKind};
+use callboard_proto::session::{SessionBehavior, SessionRow};
 use callboard_proto::text::{Meta, Tags, Text};
 use callboard_proto::{Check, CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 use proptest::prelude::*;
@@ -80,6 +86,54 @@ fn key() -> impl Strategy<Value = Text> {
     prop_oneof![Just("a"), Just("a/b"), Just("a/c"), Just("b"), Just("")].prop_map(Text::from)
 }
 
+fn session_id() -> impl Strategy<Value = Text> {
+    (0u8..4).prop_map(|id| format!("s{id}").into())
+}
+
+/// Entries of two services that may refer to one another.
+fn config_entry() -> impl Strategy<Value = Text> {
+    let defaults = proptest::sample::select(vec!["http", "tcp", "grpc"])
+        .prop_map(|protocol| (EntryKind::ServiceDefaults, serde_json::json!({"Protocol": protocol})));
+    let split = (0u8..2, 0u8..2).prop_map(|(other, subset)| {
+        let subset = if subset == 0 { "" } else { "v1" };
+        let splits = serde_json::json!([{"Weight": 60, "ServiceSubset": subset}, {"Weight": 40, "Service": format!("svc{other}"), "ServiceSubset": "v2"}]);
+        (EntryKind::ServiceSplitter, serde_json::json!({"Splits": splits}))
+    });
+    let subsets = any::<bool>().prop_map(|more| {
+        let subsets = if more { serde_json::json!({"v1": {}, "v2": {}}) } else { serde_json::json!({"v2": {}}) };
+        (EntryKind::ServiceResolver, serde_json::json!({"Subsets": subsets}))
+    });
+    let route = (0u8..2).prop_map(|other| {
+        let routes = serde_json::json!([{"Destination": {"Service": format!("svc{other}")}}]);
+        (EntryKind::ServiceRouter, serde_json::json!({"Routes": routes}))
+    });
+    let entry = prop_oneof![2 => defaults, 2 => subsets, 1 => split, 1 => route];
+    (0u8..2, entry).prop_map(|(name, (kind, mut entry))| {
+        entry["Kind"] = kind.as_str().into();
+        entry["Name"] = format!("svc{name}").into();
+        let entry = ConfigEntry::parse(entry.to_string().as_bytes()).unwrap();
+        serde_json::to_string(&entry).unwrap().into()
+    })
+}
+
+fn session() -> impl Strategy<Value = SessionRow> {
+    let checks = || proptest::collection::vec((0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap()), 0..2);
+    (session_id(), 0u8..6, checks(), checks(), any::<bool>(), 0u64..2).prop_map(
+        |(id, node, node_checks, service_checks, delete, delay)| SessionRow {
+            id,
+            name: Text::default(),
+            node: node_name(node),
+            lock_delay: Duration::from_secs(delay),
+            behavior: if delete { SessionBehavior::Delete } else { SessionBehavior::Release },
+            ttl: Text::default(),
+            node_checks,
+            service_checks,
+            created: Index::ZERO,
+            modified: Index::ZERO,
+        },
+    )
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let instance_id = (0u8..4).prop_map(|id| InstanceId::parse(&format!("i{id}")).unwrap());
     let check_id = (0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap());
@@ -89,7 +143,9 @@ fn command() -> impl Strategy<Value = Command> {
     let condition = prop_oneof![
         3 => Just(KvCondition::Always),
         2 => (0u64..40).prop_map(|index| KvCondition::Cas(Index(index))),
-        1 => Just(KvCondition::Release("s".into())),
+        3 => (session_id(), prop_oneof![4 => Just(u64::MAX), 1 => 0u64..40])
+            .prop_map(|(session, seen)| KvCondition::Acquire { session, seen: Index(seen) }),
+        1 => session_id().prop_map(KvCondition::Release),
     ];
     prop_oneof![
         6 => registration().prop_map(|registration| Command::Register(Box::new(registration))),
@@ -106,11 +162,17 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         2 => (key(), proptest::option::of((0u64..40).prop_map(Index))).prop_map(|(key, cas)| Command::KvDelete { key, cas }),
         1 => key().prop_map(|prefix| Command::KvDeletePrefix { prefix }),
+        3 => (config_entry(), proptest::option::weighted(0.2, (0u64..40).prop_map(Index)))
+            .prop_map(|(body, cas)| Command::ConfigSet { body, cas }),
+        1 => (0u8..2, proptest::sample::select(EntryKind::ALL.to_vec()), proptest::option::weighted(0.2, (0u64..40).prop_map(Index)))
+            .prop_map(|(name, kind, cas)| Command::ConfigDelete { kind, name: format!("SVC{name}").into(), cas }),
+        4 => session().prop_map(|session| Command::SessionCreate(Box::new(session))),
+        1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
     ]
 }
 
 fn history() -> impl Strategy<Value = Vec<Command>> {
-    proptest::collection::vec(command(), 1..60)
+    proptest::collection::vec(command(), 1..80)
 }
 
 fn bytes(registry: &Registry) -> Vec<u8> {
@@ -129,6 +191,12 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     views.insert(Topic::Services, (registry.services_index(), format!("{instances:?}")));
     let checks: Vec<_> = registry.checks().collect();
     views.insert(Topic::Checks, (registry.checks_index(), format!("{checks:?}")));
+    let sessions: Vec<_> = registry.sessions().collect();
+    views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
+    for kind in EntryKind::ALL {
+        let entries: Vec<_> = registry.configs(kind).collect();
+        views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));
+    }
     for service in 0..3 {
         let name = ServiceName::parse(&format!("svc{service}")).unwrap();
         let health: Vec<_> = registry

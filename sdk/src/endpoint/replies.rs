@@ -1,0 +1,485 @@
+//! The pool of recent replies on load: who said it, how busy, how long ago, how often it may still be believed.
+//!
+//! One per service and process, shared by all balancers and threads, carried from snapshot to snapshot. A reply is
+//! one word, so it is never read half old and half new, and a pick needs neither a lock nor a second look: it
+//! reads sixteen words on two cache lines, and takes one by a single compare-and-swap that counts the call it is
+//! about to add. Losing that race costs nothing: the choice stands, and the winner's count is in the word. Which
+//! reply is best is Prequal's rule (Wydrowski et al., NSDI 2024): among the cold the least latency, else the
+//! hot one with the fewest requests in flight. Who is probed and when is decided in `load`, not here.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::task::Waker;
+
+use super::stats::{EndpointStats, Load};
+
+/// Replies held at once.
+pub const REPLIES_MAX: usize = 16;
+/// How long a reply is believed, in milliseconds.
+pub const AGE_MAX: u64 = 1000;
+/// Fewer replies than this are no choice.
+const CHOICE_MIN: u32 = 2;
+/// Loads of which the quantile is taken that parts hot from cold.
+const SEEN: usize = 64;
+/// Replies between two looks at how many picks there were per reply.
+const BUDGET_EVERY: u64 = 16;
+/// Of a failing endpoint one reply in so many is taken as it is, or its recovery would never be found out.
+const PARDON_EVERY: u64 = 8;
+
+// From the lowest bit: latency (12), in flight (14), time (10), uses left (6), position (22). A word of 0 is no reply.
+const LATENCY_BITS: u32 = 12;
+const FLIGHT_BITS: u32 = 14;
+const LOAD_BITS: u32 = LATENCY_BITS + FLIGHT_BITS;
+const LOAD_MASK: u64 = (1 << LOAD_BITS) - 1;
+const FLIGHT_MAX: u64 = (1 << FLIGHT_BITS) - 1;
+const ONE_IN_FLIGHT: u64 = 1 << LATENCY_BITS;
+const TIME_BITS: u32 = 10;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+/// Milliseconds per unit of the time, as a shift: a reply's time begins anew after 4.096 s.
+const TIME_UNIT: u32 = 2;
+const USES_SHIFT: u32 = LOAD_BITS + TIME_BITS;
+const USES_BITS: u32 = 6;
+const USES_MAX: u32 = (1 << USES_BITS) - 1;
+const ONE_USE: u64 = 1 << USES_SHIFT;
+const POSITION_SHIFT: u32 = USES_SHIFT + USES_BITS;
+/// Endpoints at positions from here on are never in the pool.
+const POSITIONS_MAX: usize = 1 << (64 - POSITION_SHIFT);
+
+/// Holds the most recent replies of one service.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Replies {
+    words: [AtomicU64; REPLIES_MAX],
+    /// A server is hot when it has more requests in flight than this.
+    threshold: AtomicU32,
+    /// How many picks a new reply is good for.
+    uses: AtomicU32,
+    /// When the last reply came, in milliseconds.
+    newest: AtomicU64,
+    demand: Demand,
+    seen: [AtomicU32; SEEN],
+    noted: AtomicU64,
+    /// What was picked when the uses were last reckoned.
+    picked: AtomicU64,
+}
+
+/// How much is picked, on cache lines of its own: every pick writes it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Demand {
+    picks: AtomicU64,
+    asleep: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self {
+            words: [const { AtomicU64::new(0) }; REPLIES_MAX],
+            threshold: AtomicU32::new(0),
+            uses: AtomicU32::new(1),
+            newest: AtomicU64::new(0),
+            demand: Demand::default(),
+            seen: [const { AtomicU32::new(0) }; SEEN],
+            noted: AtomicU64::new(0),
+            picked: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Replies {
+    /// Takes the best reply at `now` (milliseconds of the service's clock) whose endpoint `allows` lets pass, and
+    /// counts one more in flight there; none when there are fewer than two to choose from.
+    #[inline]
+    pub fn take(&self, now: u64, allows: impl Fn(usize) -> bool) -> Option<usize> {
+        // Two threads at once may count as one, and a pick as one falls asleep may not wake it: the next one does.
+        let picks = self.demand.picks.load(Relaxed).wrapping_add(1);
+        self.demand.picks.store(picks, Relaxed);
+        if self.demand.asleep.load(Relaxed) {
+            self.wake();
+        }
+        // Times within words are unambiguous while replies come in, for each sweeps out those that are too old.
+        if now.saturating_sub(self.newest.load(Relaxed)) > AGE_MAX {
+            return None;
+        }
+        let (place, word) = self.best(now, |_| true)?;
+        let position = position(word);
+        if !allows(position) {
+            return self.take_allowed(now, allows);
+        }
+        self.count(place, word);
+        Some(position)
+    }
+
+    #[cold]
+    fn take_allowed(&self, now: u64, allows: impl Fn(usize) -> bool) -> Option<usize> {
+        let (place, word) = self.best(now, allows)?;
+        self.count(place, word);
+        Some(position(word))
+    }
+
+    /// Returns the best of the fresh and allowed, if it is the best of several.
+    #[inline]
+    fn best(&self, now: u64, allows: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
+        let threshold = u64::from(self.threshold.load(Relaxed));
+        let (mut best, mut chosen, mut count) = (u64::MAX, 0, 0);
+        for (place, word) in (0u64..).zip(&self.words) {
+            let word = word.load(Relaxed);
+            if word == 0 || age(word, now) > AGE_MAX || !allows(position(word)) {
+                continue;
+            }
+            let load = word & LOAD_MASK;
+            let (flight, latency) = (load >> LATENCY_BITS, load & (ONE_IN_FLIGHT - 1));
+            // Hot: ordered by in flight, then latency, and after all that are cold: those by latency, then in flight.
+            let hot = load | 1 << LOAD_BITS;
+            let rank = if flight > threshold { hot } else { latency << FLIGHT_BITS | flight };
+            let key = rank << 4 | place;
+            count += 1;
+            if key < best {
+                (best, chosen) = (key, word);
+            }
+        }
+        (count >= CHOICE_MIN).then_some(((best & 15) as usize, chosen))
+    }
+
+    /// Counts a pick on a reply: one more in flight, one use less, and gone with the last.
+    #[inline]
+    fn count(&self, place: usize, word: u64) {
+        let next = if word >> USES_SHIFT & u64::from(USES_MAX) <= 1 {
+            0
+        } else if flight(word) < FLIGHT_MAX {
+            word - ONE_USE + ONE_IN_FLIGHT
+        } else {
+            word - ONE_USE
+        };
+        let _ = self.words[place].compare_exchange(word, next, Relaxed, Relaxed);
+    }
+
+    /// Takes note of what the endpoint at a position said at `now`: in its statistics, and in the pool in the place
+    /// of what it said before, else of a reply that is used up or old, else of the oldest and the worst in turn.
+    /// An endpoint whose last calls failed is noted as slower than it says, since failing is fast.
+    pub fn note(&self, position: usize, stats: &EndpointStats, load: Load, now: u64) {
+        stats.note_report(load, now);
+        stats.clock().keep_until(now + AGE_MAX + 1);
+        if position >= POSITIONS_MAX {
+            return;
+        }
+        let noted = self.noted.fetch_add(1, Relaxed);
+        self.see(noted, load.in_flight);
+        if noted.is_multiple_of(BUDGET_EVERY) {
+            self.reckon();
+        }
+        let failures = stats.failures_in_row().min(8);
+        let latency = if failures > 0 && !noted.is_multiple_of(PARDON_EVERY) {
+            load.latency.max(self.typical(now)).saturating_mul(2 << failures)
+        } else {
+            load.latency
+        };
+        let word = (position as u64) << POSITION_SHIFT
+            | u64::from(self.uses.load(Relaxed)) << USES_SHIFT
+            | (now >> TIME_UNIT & TIME_MASK) << LOAD_BITS
+            | u64::from(load.in_flight).min(FLIGHT_MAX) << LATENCY_BITS
+            | encode(latency);
+        if now.saturating_sub(self.newest.fetch_max(now, Relaxed)) > AGE_MAX {
+            // Everybody is too old, and by the times in the words some might look young again.
+            self.words.iter().for_each(|word| word.store(0, Relaxed));
+        }
+        let place = self.place_for(position, noted, now);
+        self.words[place].store(word, Relaxed);
+    }
+
+    /// Returns where a new reply goes, and drops on the way what is too old.
+    fn place_for(&self, from: usize, noted: u64, now: u64) -> usize {
+        let threshold = u64::from(self.threshold.load(Relaxed));
+        let (mut empty, mut same) = (None, None);
+        let (mut oldest, mut worst) = ((0, 0), (0, 0));
+        for (place, slot) in self.words.iter().enumerate() {
+            let word = slot.load(Relaxed);
+            if word != 0 && age(word, now) > AGE_MAX {
+                let _ = slot.compare_exchange(word, 0, Relaxed, Relaxed);
+                empty = Some(place);
+            } else if word == 0 {
+                empty = Some(place);
+            } else if position(word) == from {
+                same = Some(place);
+            } else {
+                oldest = oldest.max((age(word, now), place));
+                let latency = word & (ONE_IN_FLIGHT - 1);
+                let badness = if flight(word) > threshold { flight(word) << 32 } else { latency };
+                worst = worst.max((badness, place));
+            }
+        }
+        same.or(empty).unwrap_or(if noted & 1 == 0 { oldest.1 } else { worst.1 })
+    }
+
+    /// Adds a load to those last seen; the threshold is their 2^-0.25 quantile.
+    fn see(&self, noted: u64, in_flight: u32) {
+        self.seen[noted as usize % SEEN].store(in_flight, Relaxed);
+        let count = (noted + 1).min(SEEN as u64) as usize;
+        let mut loads = [0; SEEN];
+        for (load, seen) in loads.iter_mut().zip(&self.seen) {
+            *load = seen.load(Relaxed);
+        }
+        let loads = &mut loads[..count];
+        let (_, quantile, _) = loads.select_nth_unstable(count * 84 / 100);
+        self.threshold.store(*quantile, Relaxed);
+    }
+
+    /// Sets how many picks a reply is good for: one, unless fewer replies than picks come in. The paper's budget
+    /// with its removals, which happen here only when a reply comes in.
+    fn reckon(&self) {
+        let picks = self.demand.picks.load(Relaxed);
+        let fresh = picks.wrapping_sub(self.picked.swap(picks, Relaxed));
+        let uses = (fresh * 3).div_ceil(BUDGET_EVERY * 2).clamp(1, USES_MAX.into());
+        self.uses.store(uses as u32, Relaxed);
+    }
+
+    /// Returns the middle latency of the pool in microseconds; 0 when it is empty.
+    fn typical(&self, now: u64) -> u32 {
+        let mut latencies = [0; REPLIES_MAX];
+        let mut count = 0;
+        for word in self.words.iter().map(|word| word.load(Relaxed)) {
+            if word != 0 && age(word, now) <= AGE_MAX {
+                latencies[count] = word & (ONE_IN_FLIGHT - 1);
+                count += 1;
+            }
+        }
+        let latencies = &mut latencies[..count];
+        latencies.sort_unstable();
+        latencies.get(count / 2).map_or(0, |latency| decode(*latency))
+    }
+
+    /// Returns how many picks there were, ever.
+    #[must_use]
+    pub fn picks(&self) -> u64 {
+        self.demand.picks.load(Relaxed)
+    }
+
+    /// Returns how many replies were noted, ever.
+    #[must_use]
+    pub fn noted(&self) -> u64 {
+        self.noted.load(Relaxed)
+    }
+
+    /// Returns how many replies are fresh enough at `now` to be chosen from.
+    #[must_use]
+    pub fn len(&self, now: u64) -> usize {
+        if now.saturating_sub(self.newest.load(Relaxed)) > AGE_MAX {
+            return 0;
+        }
+        let fresh = |word: &AtomicU64| {
+            let word = word.load(Relaxed);
+            word != 0 && age(word, now) <= AGE_MAX
+        };
+        self.words.iter().filter(|word| fresh(word)).count()
+    }
+
+    /// Arranges for `waker` to be woken by the first pick after [`Self::sleep`]. Whoever comes first is the one
+    /// prober of the pool; false for all others.
+    pub(crate) fn wake_by(&self, waker: &Waker) -> bool {
+        self.demand.waker.set(waker.clone()).is_ok()
+    }
+
+    /// Says that whoever probes goes to sleep until the next pick. False, and no sleep, when there were picks
+    /// beyond `picks`.
+    pub(crate) fn sleep(&self, picks: u64) -> bool {
+        self.demand.asleep.store(true, SeqCst);
+        let idle = self.demand.picks.load(SeqCst) == picks;
+        if !idle {
+            self.demand.asleep.store(false, SeqCst);
+        }
+        idle
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if self.demand.asleep.swap(false, SeqCst)
+            && let Some(waker) = self.demand.waker.get()
+        {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+#[inline]
+fn position(word: u64) -> usize {
+    (word >> POSITION_SHIFT) as usize
+}
+
+#[inline]
+fn flight(word: u64) -> u64 {
+    (word & LOAD_MASK) >> LATENCY_BITS
+}
+
+/// Returns the age of a reply in milliseconds, exact to 4.
+#[inline]
+fn age(word: u64, now: u64) -> u64 {
+    ((now >> TIME_UNIT).wrapping_sub(word >> LOAD_BITS) & TIME_MASK) << TIME_UNIT
+}
+
+/// Writes microseconds as 12 bits that keep the order: 7 of precision, 5 of size; exact below 256.
+fn encode(micros: u32) -> u64 {
+    let size = (32 - micros.leading_zeros()).saturating_sub(8);
+    u64::from((size << 7) + (micros >> size))
+}
+
+fn decode(bits: u64) -> u32 {
+    let bits = bits as u32;
+    if bits < 256 {
+        return bits;
+    }
+    let size = (bits >> 7) - 1;
+    ((bits & 127) + 128) << size
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::endpoint::{Aside, Clock, Ejection, Outcome};
+
+    struct Fleet {
+        clock: Clock,
+        stats: Vec<EndpointStats>,
+        replies: Replies,
+    }
+
+    impl Fleet {
+        fn new(size: usize) -> Self {
+            let clock = Clock::manual();
+            let shared = Arc::new(Aside::new(Ejection::default(), clock.clone()));
+            let stats = (0..size).map(|_| EndpointStats::new(&shared)).collect();
+            Self { clock, stats, replies: Replies::default() }
+        }
+
+        fn say(&self, position: usize, in_flight: u32, latency: u32) {
+            let load = Load { in_flight, latency };
+            self.replies.note(position, &self.stats[position], load, self.clock.exact());
+        }
+
+        fn take(&self) -> Option<usize> {
+            self.replies.take(self.clock.coarse(), |_| true)
+        }
+    }
+
+    #[test]
+    fn the_fastest_of_the_cold_is_taken_and_the_least_busy_of_the_hot() {
+        let fleet = Fleet::new(30);
+        for position in 0..12 {
+            fleet.say(position, 3, 10_000 + position as u32);
+        }
+        fleet.say(12, 90, 10);
+        fleet.say(13, 80, 20);
+        fleet.say(14, 2, 8_000);
+        assert_eq!(fleet.take(), Some(14), "hot ones are left, however fast");
+        for _ in 0..12 {
+            assert!(fleet.take().is_some_and(|position| position < 12));
+        }
+        assert_eq!(fleet.take(), Some(13), "nobody is cold any more");
+        assert_eq!(fleet.take(), None, "one is no choice");
+    }
+
+    #[test]
+    fn a_reply_grows_old() {
+        let fleet = Fleet::new(3);
+        (0..3).for_each(|position| fleet.say(position, 1, 100));
+        fleet.clock.advance(Duration::from_millis(1000));
+        assert_eq!(fleet.replies.len(fleet.clock.coarse()), 3);
+        fleet.clock.advance(Duration::from_millis(8));
+        assert_eq!((fleet.take(), fleet.replies.len(fleet.clock.coarse())), (None, 0));
+        // The time in a word comes round after 4.096 s; nobody may take an old reply for a new one.
+        fleet.clock.advance(Duration::from_millis(4096 - 1008));
+        assert_eq!((fleet.take(), fleet.replies.len(fleet.clock.coarse())), (None, 0));
+        fleet.say(0, 1, 100);
+        assert_eq!(fleet.replies.len(fleet.clock.coarse()), 1, "the first new one sweeps out the old");
+    }
+
+    #[test]
+    fn a_full_pool_gives_up_its_oldest_and_its_worst_in_turn() {
+        let fleet = Fleet::new(40);
+        for position in 0..16 {
+            fleet.say(position, 1, if position == 7 { 9_000 } else { 1_000 });
+            fleet.clock.advance(Duration::from_millis(4));
+        }
+        fleet.say(20, 1, 1_000);
+        fleet.say(21, 1, 1_000);
+        let held: Vec<usize> = fleet.replies.words.iter().map(|word| position(word.load(Relaxed))).collect();
+        assert!(!held.contains(&0) && !held.contains(&7), "{held:?}");
+        assert!(held.contains(&20) && held.contains(&21));
+    }
+
+    #[test]
+    fn scarce_replies_are_used_several_times_and_count_what_they_add() {
+        let fleet = Fleet::new(4);
+        for _ in 0..40 {
+            (0..2).for_each(|position| fleet.say(position, 5, 1_000));
+            for _ in 0..20 {
+                fleet.take();
+            }
+        }
+        assert_eq!(fleet.replies.uses.load(Relaxed), 15, "ten picks a reply, and half as much again");
+        (0..2).for_each(|position| fleet.say(position, 5, 1_000));
+        let taken: Vec<usize> = (0..8).filter_map(|_| fleet.take()).collect();
+        assert_eq!(taken.iter().filter(|position| **position == 0).count(), 4, "{taken:?}");
+    }
+
+    #[test]
+    fn who_fails_fast_does_not_look_good() {
+        let fleet = Fleet::new(8);
+        fleet.stats[3].record(Outcome::Failed);
+        let mut chosen = 0;
+        for _ in 0..100 {
+            for position in 0..8 {
+                fleet.say(position, 1, if position == 3 { 50 } else { 10_000 });
+            }
+            chosen += u32::from(fleet.take() == Some(3));
+            while fleet.take().is_some() {}
+        }
+        assert!(chosen <= 13, "{chosen} of 100 picks");
+        fleet.stats[3].record(Outcome::Success);
+        (0..8).for_each(|position| fleet.say(position, 1, if position == 3 { 50 } else { 10_000 }));
+        assert_eq!(fleet.take(), Some(3));
+    }
+
+    #[test]
+    fn who_is_not_allowed_is_passed_over() {
+        let fleet = Fleet::new(4);
+        (0..4).for_each(|position| fleet.say(position, 1, 100 * (1 + position as u32)));
+        let now = fleet.clock.coarse();
+        assert_eq!(fleet.replies.take(now, |position| position > 1), Some(2));
+        assert_eq!(fleet.replies.take(now, |position| position == 3), None, "one is no choice");
+    }
+
+    #[test]
+    fn the_first_pick_after_a_sleep_wakes() {
+        struct Count(AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        let fleet = Fleet::new(1);
+        let count = Arc::new(Count(AtomicU32::new(0)));
+        assert!(fleet.replies.wake_by(&Waker::from(Arc::clone(&count))));
+        assert!(!fleet.replies.wake_by(Waker::noop()), "a pool has one prober");
+        fleet.take();
+        assert!(!fleet.replies.sleep(0), "there was a pick");
+        assert!(fleet.replies.sleep(1));
+        (0..5).for_each(|_| drop(fleet.take()));
+        assert_eq!(count.0.load(Relaxed), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn a_latency_keeps_its_order_and_a_hundredth(a in any::<u32>(), b in any::<u32>()) {
+            prop_assert!(a > b || encode(a) <= encode(b));
+            prop_assert!(encode(a) < 1 << LATENCY_BITS);
+            let back = decode(encode(a));
+            prop_assert!(back <= a && a - back <= a / 128, "{a} became {back}");
+        }
+    }
+}
