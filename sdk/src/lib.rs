@@ -25,6 +25,7 @@
 //! - [`endpoint`] is something that can be dialled, [`catalog`] the local copy of what the registry lists,
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
+//! - [`load`] says how busy a server is, and asks servers;
 //! - [`client`] is the handle from which all of it is had; [`tower`] calls services over HTTP;
 //! - `check` (feature of that name) probes how well something is.
 
@@ -41,6 +42,7 @@ pub mod config;
 pub mod endpoint;
 pub mod error;
 pub mod http;
+pub mod load;
 pub mod registration;
 pub mod tower;
 pub mod watch;

@@ -179,7 +179,7 @@ mod tests {
     fn balancer(loud: usize, silent: usize) -> (Balancer, Clock) {
         let clock = Clock::manual();
         let rows = (0..loud + silent)
-            .map(|n| Endpoint::new(&format!("web-{n:02}"), "h", 80).probed_on(if n < loud { 4000 } else { 0 }));
+            .map(|n| Endpoint::new(&format!("web-{n:02}"), "10.0.0.1", 80).probed_on(if n < loud { 4000 } else { 0 }));
         let empty = Snapshot::empty_with("web", Ejection::default(), clock.clone());
         (Balancer::with_seed(Policy::PREQUAL, Arc::new(empty.next(rows, 1)), 7), clock)
     }
@@ -239,7 +239,7 @@ mod tests {
     fn a_drained_endpoint_is_not_chosen_by_its_last_reply() {
         let (balancer, _clock) = balancer(3, 0);
         (0..3).for_each(|position| note(&balancer, position, 1, if position == 1 { 10 } else { 1_000 }));
-        let drained = Endpoint::new("web-01", "h", 80).probed_on(4000).weighted(0, 0);
+        let drained = Endpoint::new("web-01", "10.0.0.1", 80).probed_on(4000).weighted(0, 0);
         let next = balancer.snapshot().changed([drained], &[], 2);
         balancer.publish(Arc::new(next));
         assert!(!counts(&balancer, 100).contains_key("web-01"));

@@ -27,9 +27,13 @@ use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Transport, TransportSettings};
+use crate::load::ProbeBudget;
 use crate::registration::{Host, Registered, Service};
 use crate::tower::HttpService;
-use crate::watch::{CursorSettings, Poll, Shared, Watch, WatchHandle};
+use crate::watch::{CursorSettings, Poll, Probing, Shared, Watch, WatchHandle};
+
+/// Probes that a client sends per second at most, over all services.
+const PROBES_MAX: u32 = 2_000;
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -42,6 +46,7 @@ struct Inner {
     config: ClientBuilder,
     watches: Mutex<Watches>,
     tracker: TaskTracker,
+    probe_budget: Arc<ProbeBudget>,
     end: CancellationToken,
 }
 
@@ -94,6 +99,7 @@ impl Client {
                 config,
                 watches: Mutex::default(),
                 tracker: TaskTracker::new(),
+                probe_budget: Arc::new(ProbeBudget::new(PROBES_MAX, Clock::process())),
                 end: CancellationToken::new(),
             }),
         })
@@ -137,7 +143,7 @@ impl Client {
     /// As [`Self::watch`].
     pub fn balancer(&self, service: &str, settings: impl Into<BalancerSettings>) -> Result<Balancer, Error> {
         let (key, handle) = self.handle(service)?;
-        let balancer = handle.shared.balancer(settings.into());
+        let balancer = handle.balancer(settings.into());
         self.inner.watches.lock().kept.insert(key, handle);
         Ok(balancer)
     }
@@ -194,7 +200,9 @@ impl Client {
             tracker: inner.tracker.clone(),
         };
         inner.tracker.spawn(crate::watch::run(poll, end.clone()));
-        let handle = Arc::new(WatchHandle { shared, ended: end.clone(), _end: Some(end.drop_guard()) });
+        let probing = Probing { tracker: inner.tracker.clone(), budget: Arc::clone(&inner.probe_budget) };
+        let handle =
+            Arc::new(WatchHandle { shared, ended: end.clone(), _end: Some(end.drop_guard()), probing: Some(probing) });
         watches.live.insert(key.clone(), Arc::downgrade(&handle));
         Ok((key, handle))
     }

@@ -25,6 +25,7 @@ use crate::balance::{Ask, Balancer, Picked};
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
 use crate::http::{Lease, Payload, Pool, PoolSettings, Protocol};
+use crate::load::{self, LOAD_HEADER};
 
 /// The bound on tries of one call, whatever the settings say.
 const ATTEMPTS_MAX: usize = 8;
@@ -275,7 +276,12 @@ where
                 None => lease.send(request).await,
             };
             let unsent = match sent {
-                Ok(response) => return Some(respond(response, lease, picked)),
+                Ok(mut response) => {
+                    if let Some(load) = response.headers_mut().remove(&LOAD_HEADER).as_ref().and_then(load::read) {
+                        self.shared.balancer.note_load(&picked, load);
+                    }
+                    return Some(respond(response, lease, picked));
+                }
                 Err(unsent) => unsent,
             };
             let never_begun = unsent.request.is_some();

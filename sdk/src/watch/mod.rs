@@ -11,6 +11,6 @@ mod rows;
 
 pub use cursor::{Cursor, CursorSettings, Question, Reply, Step};
 pub use handle::{Origin, Watch};
-pub(crate) use handle::{Shared, WatchHandle};
+pub(crate) use handle::{Probing, Shared, WatchHandle};
 pub(crate) use poll::{Poll, run};
 pub use rows::endpoints;
