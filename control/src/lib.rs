@@ -6,7 +6,8 @@
 //! - [`http`] and [`dns`] answer clients, [`console`] serves the page; they read through one handle,
 //! - [`cluster`]: propose, query, wait; it turns committed batches into
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
-//! - [`watch`]: the hub; and [`check`] keeps the checks of the node alive.
+//! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
+//! - [`event`] remembers what was only said.
 //!
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
 //! imports only the words of `callboard-proto`.
@@ -16,12 +17,15 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod console;
+mod deadlines;
 pub mod dns;
 pub mod error;
+pub mod event;
 pub mod http;
 pub mod identity;
 pub mod registry;
 pub mod server;
+pub mod session;
 pub mod telemetry;
 pub mod watch;
 

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::http::{Api, HttpLimits, routes, serve};
 use crate::identity::Identity;
 use crate::registry::{Command, Topic};
+use crate::session::{self, SessionSettings, Sessions};
 use crate::telemetry::Telemetry;
 
 /// Connections that may wait to be accepted. Beyond it the system drops them and they try again a second later:
@@ -91,11 +92,14 @@ impl Server {
             ..CheckSettings::default()
         };
         let checks = Checks::new(cluster.clone(), settings);
+        let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let limits = HttpLimits { connections_per_client: config.connections_per_client };
-        let api = Api::new(cluster.clone(), checks.clone(), identity.clone(), telemetry.clone(), limits);
+        let api =
+            Api::new(cluster.clone(), checks.clone(), sessions.clone(), identity.clone(), telemetry.clone(), limits);
         let tasks = TaskTracker::new();
         tasks.spawn(sign_in(cluster.clone(), identity, stop.clone()));
         tasks.spawn(watch(checks, stop.clone()));
+        tasks.spawn(session::watch(sessions, stop.clone()));
         tasks.spawn(serve(api, listeners.http, stop.clone()));
         if let Some((udp, tcp)) = listeners.dns {
             let counters = telemetry.dns().clone();

@@ -6,6 +6,10 @@ use crate::index::Index;
 use crate::name::{InstanceId, ServiceName};
 use crate::text::{Map, Meta, Tags, Text};
 
+/// The key of an instance's meta that says when its process first signed in, in seconds since 1970. Set by the SDK, read
+/// by callers that let newcomers begin slowly.
+pub const STARTED_META: &str = "callboard-started";
+
 /// How often an instance is chosen, relative to its siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weights {

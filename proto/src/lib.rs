@@ -2,8 +2,9 @@
 //!
 //! Nothing here does I/O, reads a clock or rolls dice. The map:
 //!
-//! - words: [`name`], [`index`], [`node`], [`instance`], [`check`], [`definition`], [`kv`], [`text`]: rows
-//!   as the registry stores them;
+//! - words: [`name`], [`index`], [`node`], [`instance`], [`check`], [`definition`], [`kv`], [`session`], [`text`]:
+//!   rows as the registry stores them;
+//! - [`config_entry`]: the rules by which clients reach services;
 //! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
 //! - [`duration`]: Go-style durations, both ways;
 //! - [`filter`]: the `?filter=` language;
@@ -13,6 +14,7 @@
 
 pub mod api;
 pub mod check;
+pub mod config_entry;
 pub mod definition;
 pub mod dns;
 pub mod duration;
@@ -22,6 +24,7 @@ pub mod instance;
 pub mod kv;
 pub mod name;
 pub mod node;
+pub mod session;
 pub mod text;
 
 pub use check::{Check, CheckStatus};

@@ -3,6 +3,9 @@
 //! A [`ClientBuilder`] holds them; [`ClientBuilder::from_env`] reads the environment first. Nothing
 //! below [`crate::Client`] sees this type: modules are given what they need.
 
+use std::collections::BTreeMap;
+#[cfg(feature = "dns")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +13,11 @@ use callboard_proto::NodeName;
 use callboard_proto::api::query::parse_bool;
 
 use crate::backoff::Backoff;
-use crate::endpoint::Ejection;
+use crate::endpoint::{Ejection, Endpoint};
 use crate::error::Error;
 use crate::http::{Address, Dialer};
+use crate::peers::SharedEjection;
+use crate::watch::DoubtSettings;
 
 /// The server that is asked when none is named.
 pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8500";
@@ -26,6 +31,7 @@ pub struct ClientBuilder {
     pub(crate) node: Option<(String, String)>,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) stale_reads: bool,
+    pub(crate) follow_rules: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) wait: Duration,
@@ -33,7 +39,18 @@ pub struct ClientBuilder {
     pub(crate) audit_every: Duration,
     pub(crate) watches_max: usize,
     pub(crate) ejection: Ejection,
+    pub(crate) shared_ejection: Option<SharedEjection>,
+    pub(crate) zone: Option<String>,
     pub(crate) dialer: Dialer,
+    pub(crate) multiplex_waits: bool,
+    pub(crate) beat_thread: Option<bool>,
+    pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
+    #[cfg(feature = "dns")]
+    pub(crate) dns: Option<(String, Option<SocketAddr>)>,
+    #[cfg(feature = "dns")]
+    pub(crate) name_server: Option<SocketAddr>,
+    pub(crate) doubt: DoubtSettings,
+    pub(crate) doubt_dialer: Option<Dialer>,
     environment: Option<String>,
 }
 
@@ -59,6 +76,7 @@ impl Default for ClientBuilder {
             node: None,
             cache_dir: None,
             stale_reads: true,
+            follow_rules: true,
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(10),
             wait: Duration::from_secs(60),
@@ -66,7 +84,18 @@ impl Default for ClientBuilder {
             audit_every: Duration::from_secs(30),
             watches_max: 1024,
             ejection: Ejection::default(),
+            shared_ejection: None,
+            zone: None,
             dialer: Dialer::Tcp,
+            multiplex_waits: true,
+            beat_thread: None,
+            statics: BTreeMap::new(),
+            #[cfg(feature = "dns")]
+            dns: None,
+            #[cfg(feature = "dns")]
+            name_server: None,
+            doubt: DoubtSettings::default(),
+            doubt_dialer: None,
             environment: None,
         }
     }
@@ -98,8 +127,8 @@ impl ClientBuilder {
         builder
     }
 
-    /// Adds a server: `http://host:port` or `host:port`. The first is preferred; the others take over
-    /// while it does not answer.
+    /// Adds a server: `http://host:port` or `host:port`; a name stands for all its addresses. The first is asked until
+    /// another is known to be clearly faster, and the others take over while it does not answer.
     #[must_use]
     pub fn server(mut self, address: impl Into<String>) -> Self {
         self.servers.push(address.into());
@@ -148,6 +177,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn stale_reads(mut self, on: bool) -> Self {
         self.stale_reads = on;
+        self
+    }
+
+    /// Sets whether calls over HTTP go where the registry's config entries lead them, on by default: see
+    /// [`crate::route`].
+    #[must_use]
+    pub fn follow_rules(mut self, on: bool) -> Self {
+        self.follow_rules = on;
         self
     }
 
@@ -201,10 +238,82 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets clients tell one another, through keys of the registry, whom they set aside: what a quorum of them reports
+    /// is set aside by all. Off by default; every client that is to take part needs it.
+    #[must_use]
+    pub fn shared_ejection(mut self, shared: SharedEjection) -> Self {
+        self.shared_ejection = Some(shared);
+        self
+    }
+
+    /// Names the zone of this process, for balancers whose settings name none.
+    #[must_use]
+    pub fn zone(mut self, name: impl Into<String>) -> Self {
+        self.zone = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
     /// Sets how connections to the servers are opened: tests of whole programs need no socket.
     #[must_use]
     pub fn dialer(mut self, dialer: Dialer) -> Self {
         self.dialer = dialer;
+        self
+    }
+
+    /// Sets whether registrations are kept up by a thread of their own, so that no beat is late because the application
+    /// computes on its runtime, and so that it is told when that runtime is stuck. On by default; behind
+    /// [`Dialer::Memory`] off, since a test that pauses time pauses one runtime.
+    #[must_use]
+    pub fn beat_thread(mut self, on: bool) -> Self {
+        self.beat_thread = Some(on);
+        self
+    }
+
+    /// Sets whether all reads that wait share one connection where a server speaks HTTP/2 in clear text. On by default;
+    /// each server is asked once, on a connection of its own, and one that does not speak it is asked as ever.
+    #[must_use]
+    pub fn multiplex_waits(mut self, on: bool) -> Self {
+        self.multiplex_waits = on;
+        self
+    }
+
+    /// Lets DNS stand in for a service that no server has answered for since the start, and no last-good file knows:
+    /// the SRV records of `service.domain` (`service.consul` with Consul and with a control node) are asked of `server`,
+    /// or of the system's servers. Asked again every few seconds until the registry answers.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn dns_fallback(mut self, domain: impl Into<String>, server: Option<SocketAddr>) -> Self {
+        self.dns = Some((domain.into(), server));
+        self
+    }
+
+    /// Sets the DNS server that knows the names of the control nodes; those of the system when unset.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn name_server(mut self, server: SocketAddr) -> Self {
+        self.name_server = Some(server);
+        self
+    }
+
+    /// Adds endpoints of a service that are used when neither a server, nor a last-good file, nor DNS names any.
+    #[must_use]
+    pub fn static_endpoints(mut self, service: &str, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        self.statics.entry(service.to_ascii_lowercase()).or_default().extend(endpoints);
+        self
+    }
+
+    /// Sets when an answer that takes nearly every endpoint of a service away is not believed at once.
+    #[must_use]
+    pub fn doubt(mut self, doubt: DoubtSettings) -> Self {
+        self.doubt = doubt;
+        self
+    }
+
+    /// Sets how endpoints are dialled that the registry suddenly misses. By TCP unless said otherwise; behind
+    /// [`Dialer::Memory`] nobody is dialled, and the word of the leader is enough.
+    #[must_use]
+    pub fn doubt_dialer(mut self, dialer: Dialer) -> Self {
+        self.doubt_dialer = Some(dialer);
         self
     }
 
@@ -230,6 +339,11 @@ impl ClientBuilder {
         if self.wait > callboard_proto::index::WAIT_MAX {
             return config("wait", "must be at most 10m: servers wait no longer");
         }
+        if !(0.0..=1.0).contains(&self.doubt.share) {
+            return config("doubt.share", "must be between 0 and 1");
+        }
+        let shared = self.shared_ejection.as_ref().map_or(Ok(()), SharedEjection::check);
+        self.ejection.check().and(shared).map_err(|(setting, reason)| Error::Config { setting, reason })?;
         match self.servers.is_empty() {
             true => Ok(vec![Address::parse(SERVER_DEFAULT)?]),
             false => self.servers.iter().map(|text| Address::parse(text)).collect(),

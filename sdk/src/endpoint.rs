@@ -8,6 +8,7 @@
 mod aside;
 mod clock;
 mod latency;
+mod outlier;
 mod replies;
 mod stats;
 
@@ -17,6 +18,8 @@ use std::net::{IpAddr, SocketAddr};
 pub use aside::{Aside, Ejection};
 pub use clock::Clock;
 pub use latency::Latency;
+pub use outlier::Outliers;
+pub(crate) use outlier::judge;
 pub use replies::Replies;
 pub use stats::{EndpointKey, EndpointStats, Load, Outcome, Report, Tally};
 
@@ -28,7 +31,8 @@ pub enum Health {
     Passing,
     /// At least one check warns; the instance is called by its warning weight.
     Warning,
-    /// At least one check is critical; the instance is never called.
+    /// At least one check is critical; the instance is not called, unless so many are that this is doubted
+    /// ([`crate::balance::BalancerSettings::panic_threshold`]).
     Critical,
 }
 

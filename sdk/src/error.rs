@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::tower::CallError;
+use crate::call::CallError;
 
 /// The cause of an error, whatever library it came from.
 pub type Cause = Box<dyn StdError + Send + Sync>;
@@ -113,6 +113,46 @@ pub enum Error {
         /// The time given.
         after: Duration,
     },
+    /// The registry no longer lists most of a service's endpoints, and some of them still answer. The old snapshot is
+    /// kept for now.
+    #[error(
+        "watching {service}: the registry lists {listed} and misses {missing} endpoints, of which {answered} of {dialled} dialled still answer; the old snapshot is held"
+    )]
+    Doubted {
+        /// The service.
+        service: String,
+        /// How many endpoints the registry lists.
+        listed: usize,
+        /// How many of those known before it leaves out.
+        missing: usize,
+        /// How many of those dialled answered.
+        answered: usize,
+        /// How many of the missing were dialled.
+        dialled: usize,
+    },
+    /// A value is not what the application reads from or writes to this key. A last good value stays.
+    #[error("the value of {key:?} cannot be used")]
+    Decode {
+        /// The key.
+        key: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The key is used for something else than a lock, or for a semaphore of another size. Nothing was changed.
+    #[error("{key:?} is used for something else than what was asked for")]
+    LockConflict {
+        /// The key.
+        key: String,
+    },
+    /// The lock was not to be had within the time that the caller was ready to wait. Nothing is held.
+    #[error("locking {key:?}: held by others for {after:?}")]
+    NotLocked {
+        /// The key.
+        key: String,
+        /// The time given.
+        after: Duration,
+    },
     /// A call to a service failed; every try is listed.
     #[error(transparent)]
     Call(#[from] Box<CallError>),
@@ -126,11 +166,18 @@ impl Error {
             Error::Unreachable { .. }
             | Error::Timeout { .. }
             | Error::NotRegistered { .. }
-            | Error::NotReady { .. } => true,
+            | Error::Doubted { .. }
+            | Error::NotReady { .. }
+            | Error::NotLocked { .. } => true,
             Error::Status { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Error::Call(call) => call.is_retryable(),
             Error::Answer { .. } => true,
-            Error::Config { .. } | Error::Bound { .. } | Error::Closed | Error::Name { .. } => false,
+            Error::Config { .. }
+            | Error::Bound { .. }
+            | Error::Closed
+            | Error::Name { .. }
+            | Error::Decode { .. }
+            | Error::LockConflict { .. } => false,
         }
     }
 

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use callboard::call::CallCounts;
+
 use crate::forward::answer::Failure;
 
 /// Upper bounds of the duration buckets, in microseconds.
@@ -89,6 +91,8 @@ pub(crate) struct UpstreamView<'a> {
     pub(crate) unhealthy: u64,
     /// Endpoints set aside by this process.
     pub(crate) aside: u64,
+    /// What the SDK counts, to be added up.
+    pub(crate) calls: Vec<CallCounts>,
     /// Time since the catalog was last confirmed.
     pub(crate) age: Duration,
 }
@@ -116,6 +120,9 @@ pub(crate) fn write(upstreams: &[UpstreamView<'_>], workers: &[&WorkerCounters],
     write_upstreams(&mut page, upstreams);
     page.0
 }
+
+/// Which of the SDK's counters.
+type Of = fn(&CallCounts) -> u64;
 
 fn write_upstreams(page: &mut Page, upstreams: &[UpstreamView<'_>]) {
     page.head("callboard_client_requests_total", "counter", "Requests by class of answer; error: none came.");
@@ -148,6 +155,17 @@ fn write_upstreams(page: &mut Page, upstreams: &[UpstreamView<'_>]) {
             let labels = [("service", upstream.service), ("reason", failure.word())];
             let count = upstream.total(|counters| &counters.failures[failure as usize]);
             page.line("callboard_client_failures_total", &labels, count);
+        }
+    }
+    let counted: [(&str, &str, Of); 3] = [
+        ("callboard_client_retries_total", "Tries after the first.", |calls| calls.retries),
+        ("callboard_client_hedges_total", "Second servers asked because the first took long.", |calls| calls.hedges),
+        ("callboard_client_retries_refused_total", "Tries refused by the budget.", |calls| calls.refused_by_budget),
+    ];
+    for (name, help, of) in counted {
+        page.head(name, "counter", help);
+        for upstream in upstreams {
+            page.line(name, &[("service", upstream.service)], float(upstream.calls.iter().map(of).sum()));
         }
     }
     page.head("callboard_client_endpoints", "gauge", "Endpoints of a service by state.");
@@ -245,6 +263,7 @@ mod tests {
             healthy: 2,
             unhealthy: 1,
             aside: 0,
+            calls: vec![CallCounts::default(), CallCounts::default()],
             age: Duration::from_millis(1500),
         };
         let worker = WorkerCounters::default();
@@ -260,6 +279,7 @@ mod tests {
             r#"callboard_client_request_duration_seconds_sum{service="a\"b"} 60.0012"#,
             r#"callboard_client_snapshot_age_seconds{service="a\"b"} 1.5"#,
             r#"callboard_client_endpoints{service="a\"b",state="healthy"} 2"#,
+            r#"callboard_client_retries_total{service="a\"b"} 0"#,
             r#"callboard_sidecar_unrouted_total{reason="no-route"} 1"#,
             "callboard_sidecar_ready 1",
         ] {

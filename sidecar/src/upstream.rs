@@ -5,14 +5,14 @@
 //! hash key is; picking, pooling and retrying are the SDK's. Opened by `directory`.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callboard::balance::{self, Balancer, hash};
+use callboard::call::{CallStats, HttpService, HttpSettings, ResponseBody, RetryBudget};
 use callboard::catalog::Snapshot;
 use callboard::http::{PoolSettings, Protocol as PoolProtocol};
-use callboard::tower::{HttpService, HttpSettings, ResponseBody, RetryBudget};
 use http::Request;
 use hyper::body::Incoming;
 
@@ -46,6 +46,8 @@ pub(crate) struct Upstream {
     news: News,
     budget: Arc<RetryBudget>,
     counters: Box<[Counters]>,
+    /// What the SDK counts, one for each half of each worker.
+    calls: Mutex<Vec<Arc<CallStats>>>,
     used: AtomicU64,
     heard: AtomicBool,
     retired: AtomicBool,
@@ -69,6 +71,7 @@ impl Upstream {
             news,
             budget: Arc::default(),
             counters: (0..workers).map(|_| Counters::default()).collect(),
+            calls: Mutex::default(),
             used: AtomicU64::new(0),
             heard: AtomicBool::new(false),
             retired: AtomicBool::new(false),
@@ -113,6 +116,13 @@ impl Upstream {
             healthy,
             unhealthy: snapshot.members().len() as u64 - healthy,
             aside: snapshot.aside_len() as u64,
+            calls: self
+                .calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .map(|calls| calls.counts())
+                .collect(),
             age: self.news.age().unwrap_or_else(|| self.balancer.age()),
         }
     }
@@ -221,6 +231,8 @@ impl Local {
             HttpService::with(upstream.balancer.clone(), settings, Arc::clone(&upstream.budget))
         };
         let (http1, http2) = (service(PoolProtocol::Http1), service(PoolProtocol::Http2));
+        let counted = [&http1, &http2].map(|service| Arc::clone(service.stats()));
+        upstream.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(counted);
         Local { upstream, worker, http1, http2, chosen: AtomicU64::new(u64::MAX), is_http2: AtomicBool::new(false) }
     }
 

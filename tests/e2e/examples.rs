@@ -51,6 +51,19 @@ fn register_survives_a_forgetful_node_and_leaves_on_a_signal() {
 }
 
 #[test]
+fn register_leaves_in_good_order_when_it_is_terminated() {
+    let node = Node::dev();
+    let mut example = start(&node, "register", &[]);
+    wait::until_true("it is signed in", LIMIT, || count(&node, "greeter") == 1);
+    let row = node.http.get("/v1/health/service/greeter").ok().json();
+    assert!(row[0]["Service"]["Meta"]["callboard-started"].as_str().is_some_and(|text| text.parse::<u64>().is_ok()));
+    example.terminate();
+    assert!(example.wait(LIMIT).success(), "{}", example.stderr());
+    assert!(example.stdout().contains("left: everything finished"), "{}", example.stdout());
+    assert_eq!(count(&node, "greeter"), 0, "it left nothing behind");
+}
+
+#[test]
 fn servers_are_discovered_and_called() {
     let node = Node::dev();
     let mut servers = [start(&node, "axum_server", &[]), start(&node, "axum_server", &[])];

@@ -1,8 +1,10 @@
 //! Stories with the real programs: a control node, sidecars, the examples; what a user does and sees.
 //!
 //! `examples` runs each example as a process. `sidecar` tells of applications that know nothing of Callboard.
+//! `cold_start` is about processes that start while the registry is gone.
 //! `operation` is the control node's own life: start, signals, forgetting everything.
 
+mod cold_start;
 mod examples;
 mod operation;
 mod sidecar;

@@ -1,13 +1,14 @@
 //! Facts of the SDK against a real control node: `snapshot_never_older`, `pick_is_a_member`,
-//! `outage_keeps_last_good`, `closed_guard_is_gone`. The harness blocks, so the runtime has threads to spare.
+//! `outage_keeps_last_good`, `closed_guard_is_gone`; and what a registry that lost its data may do. The harness blocks, so the runtime has threads to spare.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard::balance::{Ask, Policy};
-use callboard::watch::Origin;
+use callboard::watch::{DoubtSettings, Origin};
 use callboard::{Client, Drain, Service};
+use callboard_tests::backend::Backend;
 use callboard_tests::http::Http;
 use callboard_tests::node::Node;
 use callboard_tests::wait;
@@ -180,4 +181,49 @@ async fn closed_guard_is_gone() {
     client.shutdown().await;
     drop(kept);
     assert_eq!(count("kept"), 0, "a client that is shut down leaves nothing behind");
+}
+
+/// A control node that comes back with nothing clears nobody who still answers, and a removal that is meant goes through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_still_answers_is_held_when_the_registry_lost_its_data() {
+    let backends = [Backend::start("a"), Backend::start("b"), Backend::start("c")];
+    let node = Node::dev();
+    let http = node.http;
+    let sign_in = || {
+        for (number, backend) in backends.iter().enumerate() {
+            http.put_json(
+                "/v1/agent/service/register",
+                &json!({"ID": format!("web-{number}"), "Name": "web", "Address": "127.0.0.1", "Port": backend.address.port()}),
+            );
+        }
+    };
+    sign_in();
+    let hold = DoubtSettings { hold: Duration::from_secs(15), ..DoubtSettings::default() };
+    let builder = Client::builder().server(format!("http://{}", http.address)).doubt(hold);
+    let client = builder.build().expect("an address makes a client");
+    let mut watch = client.watch("web").expect("web can be watched");
+    watch.ready(3, NEWS).await.expect("three instances are there");
+    let looked = watch.clone();
+    let smallest = Arc::new(AtomicUsize::new(3));
+    let seen = Arc::clone(&smallest);
+    let looking = tokio::spawn(async move {
+        let mut watch = looked;
+        while let Ok(snapshot) = watch.changed().await {
+            seen.fetch_min(snapshot.members().len(), Ordering::AcqRel);
+        }
+    });
+    let node = node.killed_and_started_in_place();
+    wait::until_true("the loss is doubted", NEWS, || watch.held().is_some_and(|held| held.missing == 3));
+    let error = watch.error().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("of 3 dialled still answer; the old snapshot is held"), "{error}");
+    sign_in();
+    wait::until_true("they are back", NEWS, || watch.held().is_none() && watch.error().is_none());
+    assert_eq!((watch.snapshot().members().len(), smallest.load(Ordering::Acquire)), (3, 3), "nobody was ever missing");
+    // Taken out on purpose, while they run: in the end the registry is right.
+    for number in 0..3 {
+        let _ = node.http.put(&format!("/v1/agent/service/deregister/web-{number}"), "").ok();
+    }
+    wait::until_true("the removal goes through", NEWS * 4, || watch.snapshot().members().is_empty());
+    client.shutdown().await;
+    looking.await.expect("the looker ends with the watch");
 }

@@ -1,7 +1,11 @@
 //! The named facts of the architecture that one control node, or one node and one application, can show.
 //!
-//! `server` holds the facts of the control node, asked over its API. `application` holds those of the SDK, against a
+//! `server` holds the facts of the control node, asked over its API, `sessions` those of its locks,
+//! `rules` those of config entries, slots and events, `multiplexed` those of many waits on one connection. `application` holds those of the SDK, against a
 //! real control node. `replicas_agree` and `restore_wakes_all` are shown beside the code that makes them true.
 
 mod application;
+mod multiplexed;
+mod rules;
 mod server;
+mod sessions;

@@ -12,7 +12,7 @@ use callboard_tests::node::Node;
 use serde_json::json;
 
 /// Reads that carry an index, between them one of each kind.
-const READS: [&str; 9] = [
+const READS: [&str; 12] = [
     "/v1/catalog/nodes",
     "/v1/catalog/services",
     "/v1/catalog/service/web",
@@ -22,6 +22,9 @@ const READS: [&str; 9] = [
     "/v1/health/checks/web",
     "/v1/health/state/any",
     "/v1/kv/a/?recurse",
+    "/v1/session/list",
+    "/v1/config/service-defaults",
+    "/v1/health/service/web?slots",
 ];
 
 fn register(http: &Http, id: &str, port: u16) {
@@ -29,6 +32,16 @@ fn register(http: &Http, id: &str, port: u16) {
         "/v1/agent/service/register",
         &json!({"ID": id, "Name": "web", "Port": port, "Check": {"TTL": "10m", "Status": "passing"}}),
     );
+}
+
+fn put_defaults(http: &Http, name: &str, protocol: &str) {
+    let written = http.put_json("/v1/config", &json!({"Kind": "service-defaults", "Name": name, "Protocol": protocol}));
+    assert_eq!(written.json(), json!(true));
+}
+
+fn session(http: &Http) -> String {
+    let made = http.put("/v1/session/create", r#"{"LockDelay":"0s"}"#).ok().json();
+    made["ID"].as_str().expect("an id").to_owned()
 }
 
 /// Writers of every kind work while readers look: no reader ever sees an index go down, and no answer holds a row
@@ -66,6 +79,11 @@ fn index_only_grows() {
                         let _ = http.put(&format!("/v1/kv/a/{writer}/{}", round % 5), round.to_string()).ok();
                         let _ = http.delete(&format!("/v1/kv/a/{writer}/{}", (round + 1) % 5)).ok();
                         let _ = http.put(&format!("/v1/agent/service/deregister/{id}"), "").ok();
+                        let protocol = if round % 2 == 0 { "http" } else { "tcp" };
+                        put_defaults(&http, &format!("web-{writer}"), protocol);
+                        let session = session(&http);
+                        let _ = http.put(&format!("/v1/kv/a/lock/{writer}?acquire={session}"), "").ok();
+                        let _ = http.put(&format!("/v1/session/destroy/{session}"), "").ok();
                     }
                 })
             })
@@ -96,6 +114,7 @@ fn no_change_no_index() {
     let external = json!({"Node": "e1", "Address": "10.0.0.9", "NodeMeta": {"a": "b"},
         "Service": {"Service": "web", "ID": "ext", "Port": 7, "Tags": ["x"]},
         "Checks": [{"CheckID": "c", "Name": "c", "Status": "passing", "ServiceID": "ext"}]});
+    let session = session(&http);
     let write = || {
         register(&http, "web-1", 80);
         let _ = http.put("/v1/agent/check/pass/service:web-1?note=fine", "").ok();
@@ -104,6 +123,11 @@ fn no_change_no_index() {
         let _ = http.put("/v1/kv/a/b?flags=3", "text").ok();
         let _ = http.delete("/v1/kv/a/nothing").ok();
         let _ = http.delete("/v1/kv/nothing?recurse").ok();
+        assert_eq!(http.put(&format!("/v1/kv/a/lock?acquire={session}"), "x").ok().json(), json!(true));
+        let _ = http.put(&format!("/v1/session/renew/{session}"), "").ok();
+        let _ = http.put("/v1/session/destroy/none", "").ok();
+        put_defaults(&http, "web", "http");
+        let _ = http.delete("/v1/config/service-router/none").ok();
     };
     write();
     let before = READS.map(|path| http.get(path).index());
@@ -136,7 +160,14 @@ fn removal_wakes() {
         &json!({"Node": "e1", "Address": "10.0.0.9", "Service": {"Service": "ext", "ID": "ext"}}),
     );
     let _ = http.put("/v1/kv/dir/only", "1").ok();
-    let removals: [(&str, &dyn Fn()); 6] = [
+    let last = session(&http);
+    let info = format!("/v1/session/info/{last}");
+    put_defaults(&http, "gone", "http");
+    put_defaults(&http, "last", "http");
+    let removals: [(&str, &dyn Fn()); 9] = [
+        ("/v1/config/service-defaults/gone", &|| drop(http.delete("/v1/config/service-defaults/gone").ok())),
+        ("/v1/config/service-defaults", &|| drop(http.delete("/v1/config/service-defaults/last").ok())),
+        (&info, &|| drop(http.put(&format!("/v1/session/destroy/{last}"), "").ok())),
         ("/v1/health/service/web", &|| drop(http.put("/v1/agent/service/deregister/web-1", "").ok())),
         ("/v1/catalog/service/ext", &|| {
             drop(http.put_json("/v1/catalog/deregister", &json!({"Node": "e1", "ServiceID": "ext"})));

@@ -7,6 +7,7 @@
 mod halves;
 mod packets;
 mod requests;
+mod rules;
 
 use callboard_tests::node::Node;
 use serde_json::json;

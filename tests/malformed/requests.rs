@@ -13,6 +13,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// The same, answered with another status.
+    pub(crate) fn answered(self, statuses: &'static [u16]) -> Request {
+        Request { statuses, ..self }
+    }
+
     /// What is wrong with the answer, if anything.
     pub(crate) fn verdict(&self, http: &Http) -> Option<String> {
         let mut shown = String::from_utf8_lossy(&self.body).into_owned();
@@ -33,7 +38,13 @@ impl Request {
     }
 }
 
-fn bad(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8>>, names: impl Into<String>) -> Request {
+/// A request that is answered 400.
+pub(crate) fn bad(
+    method: &'static str,
+    path: impl Into<String>,
+    body: impl Into<Vec<u8>>,
+    names: impl Into<String>,
+) -> Request {
     Request { method, path: path.into(), body: body.into(), statuses: &[400], names: names.into() }
 }
 
@@ -54,6 +65,7 @@ pub(crate) fn all() -> Vec<Request> {
     bad_queries(&mut all);
     bad_filters(&mut all);
     wrong_methods(&mut all);
+    crate::rules::add(&mut all);
     all
 }
 

@@ -36,12 +36,8 @@ fn choosers() -> Vec<(&'static str, Chooser)> {
         ("random", Chooser::Sdk(Policy::Random)),
         ("rr", Chooser::Sdk(Policy::RoundRobin)),
         ("p2c", Chooser::Sdk(Policy::LeastRequest { scan_max: 0 })),
-        (
-            "prequal",
-            Chooser::Sdk(Policy::Prequal {
-                probes: std::env::var("PROBES").ok().and_then(|p| p.parse().ok()).unwrap_or(3),
-            }),
-        ),
+        ("peak ewma", Chooser::Sdk(Policy::PeakEwma)),
+        ("prequal", Chooser::Sdk(Policy::PREQUAL)),
         ("oracle", Chooser::Oracle),
     ]
 }

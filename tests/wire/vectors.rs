@@ -1,5 +1,5 @@
 //! The contract's test vectors that one node can show, by their numbers: first the ones that are a request and an
-//! answer, as a table, then the ones that are a small story. Sessions, transactions and events are not among them.
+//! answer, as a table, then the ones that are a small story. Transactions are not among them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,7 @@ const TABLE: &[(u8, &str, &str, &str, u16, Body)] = &[
         400,
         Text("Cannot specify ?stale with ?consistent, conflicting semantics."),
     ),
+    (39, "PUT", "/v1/event/fire/e", "x", 200, Any),
     (46, "PUT", "/v1/kv/a?flags=18446744073709551615", "x", 200, Json("true")),
     (47, "OPTIONS", "/v1/kv/x", "", 200, Any),
 ];
@@ -84,6 +85,8 @@ fn requests_are_answered_as_the_table_says() {
         }
     }
     assert_eq!(node.http.get("/v1/kv/a").json()[0]["Flags"], json!(u64::MAX), "vector 46: flags survive whole");
+    let events = node.http.get("/v1/event/list?name=e").ok().json();
+    assert_eq!(events[0]["Payload"], json!("eA=="), "vector 39: {events}");
     let options = node.http.request("OPTIONS", "/v1/kv/x", b"").expect("OPTIONS is answered");
     assert_eq!(options.header("Allow"), Some("OPTIONS,GET,PUT,DELETE"), "vector 47");
     let refused = node.http.request("POST", "/v1/agent/service/register", b"").expect("POST is answered");
@@ -156,6 +159,34 @@ fn a_read_of_a_key_waits() {
     let _ = node.http.put("/v1/kv/zzz", "1").ok();
     assert_eq!(waiter.join().expect("the waiter is answered").status, 200, "vector 13");
     assert!(begun.elapsed() < Duration::from_secs(10), "vector 13: it is answered at once");
+}
+
+/// Vectors 14 to 20.
+#[test]
+fn a_lock_has_a_session() {
+    let node = Node::dev();
+    let http = node.http;
+    let refused = http.put("/v1/session/create", r#"{"TTL":"5s"}"#);
+    assert_eq!(refused.status, 500, "vector 14");
+    let expected = "Invalid Session TTL '5000000000', must be between [10s=24h0m0s]";
+    assert!(refused.text().starts_with(expected), "vector 14: {}", refused.text());
+    let create = || http.put("/v1/session/create", "").ok().json()["ID"].as_str().expect("vector 15: an id").to_owned();
+    let (one, two) = (create(), create());
+    assert_eq!(one.len(), 36, "vector 15");
+    assert_eq!(http.put(&format!("/v1/kv/l?acquire={one}"), "me").json(), json!(true), "vector 16");
+    let entry = http.get("/v1/kv/l").ok().json()[0].clone();
+    assert_eq!((&entry["Session"], &entry["LockIndex"]), (&json!(one), &json!(1)), "vector 16: {entry}");
+    assert_eq!(http.put(&format!("/v1/kv/l?acquire={two}"), "me").json(), json!(false), "vector 17");
+    let refused = http.put("/v1/kv/l?acquire=nope", "me");
+    assert!(refused.status == 500 && refused.text().contains("invalid session"), "vector 18: {}", refused.text());
+    assert_eq!(http.put(&format!("/v1/session/destroy/{one}"), "").ok().json(), json!(true), "vector 19");
+    assert_eq!(http.put(&format!("/v1/kv/l?acquire={two}"), "me").json(), json!(false), "vector 19: the lock delay");
+    let entry = http.get("/v1/kv/l").ok().json()[0].clone();
+    assert_eq!((entry.get("Session"), &entry["Value"]), (None, &json!("bWU=")), "vector 19: {entry}");
+    let unknown = "11111111-1111-1111-1111-111111111111";
+    let refused = http.put(&format!("/v1/session/renew/{unknown}"), "");
+    let expected = (404, format!("Session id '{unknown}' not found"));
+    assert_eq!((refused.status, refused.text()), expected, "vector 20");
 }
 
 /// Vectors 22, 24, 25, 26, 27 and 45.

@@ -4,7 +4,6 @@
 //! back, and what changes nothing never reaches the log. `watcher` follows the registry and starts and
 //! stops what is to be run; `deadlines` and `outputs` decide, purely, what is due.
 
-mod deadlines;
 mod outputs;
 mod watcher;
 
@@ -21,9 +20,9 @@ use callboard_proto::{Check, CheckDefinition, CheckId, CheckStatus, NodeName};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::deadlines::{Beaten, Deadlines};
 use self::outputs::Outputs;
 use crate::cluster::{Cluster, Error};
+use crate::deadlines::{Beaten, Deadlines};
 use crate::registry::{Command, Refusal};
 
 pub use watcher::watch;
@@ -94,7 +93,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    deadlines: Deadlines,
+    deadlines: Deadlines<Key>,
     outputs: Outputs,
     /// The windows of beaten checks that have limits.
     qualities: HashMap<Key, Quality>,

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use callboard_consensus::machine::CheckpointWriter;
 use callboard_consensus::{Committed, Machine};
 
+use super::lock_delay::LockDelays;
 use crate::registry::{Command, Outcome, Registry, Touched};
 use crate::watch::Hub;
 
@@ -21,11 +22,12 @@ pub(super) struct RegistryMachine {
     registry: Registry,
     published: Arc<ArcSwap<Registry>>,
     hub: Hub,
+    delays: LockDelays,
 }
 
 impl RegistryMachine {
-    pub(super) fn new(published: Arc<ArcSwap<Registry>>, hub: Hub) -> RegistryMachine {
-        RegistryMachine { registry: Registry::default(), published, hub }
+    pub(super) fn new(published: Arc<ArcSwap<Registry>>, hub: Hub, delays: LockDelays) -> RegistryMachine {
+        RegistryMachine { registry: Registry::default(), published, hub, delays }
     }
 
     fn publish(&self) {
@@ -62,6 +64,8 @@ impl Machine for RegistryMachine {
             })
             .collect();
         if !touched.is_empty() {
+            // Before anyone can see that the locks are free.
+            self.delays.begin(touched.lost());
             self.publish();
             self.hub.publish(&touched);
         }

@@ -4,22 +4,28 @@
 //! passes it. A proposal resolves when it is on disk at a quorum and visible here.
 
 mod batch;
+mod lock_delay;
 mod machine;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use callboard_consensus::{Barrier, Bootstrap, Options, Raft, Status};
 use callboard_proto::api::query::Consistency;
+use callboard_proto::text::Text;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::registry::{Command, Outcome, Refusal, Registry};
+use self::lock_delay::LockDelays;
+use crate::registry::{Command, KvCondition, Outcome, Refusal, Registry};
 use crate::watch::Hub;
 
 /// How long a read waits for a leader before it says that there is none.
 const LEADER_WAIT: Duration = Duration::from_secs(7);
+
+/// How often taking a lock is tried when the key changes under it.
+const ACQUIRE_TRIES: usize = 32;
 
 /// What went wrong, and what is true afterwards.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,6 +61,7 @@ pub struct Cluster {
     hub: Hub,
     queue: mpsc::Sender<batch::Proposal>,
     status: watch::Receiver<Status>,
+    delays: LockDelays,
 }
 
 /// A state to answer from, and how it was come by.
@@ -76,7 +83,8 @@ impl Cluster {
         let (hub, waker) = Hub::new();
         tokio::spawn(waker);
         let registry = Arc::new(ArcSwap::from_pointee(Registry::default()));
-        let machine = machine::RegistryMachine::new(registry.clone(), hub.clone());
+        let delays = LockDelays::default();
+        let machine = machine::RegistryMachine::new(registry.clone(), hub.clone(), delays.clone());
         let options = Options {
             data_dir: options.data_dir,
             address: options.address,
@@ -87,7 +95,8 @@ impl Cluster {
         let (queue, proposals) = mpsc::channel(batch::QUEUE_MAX);
         tokio::spawn(batch::run(raft.clone(), proposals));
         let status = raft.subscribe();
-        Ok(Cluster { raft, registry, hub, queue, status })
+        delays.keep_while_leading(status.clone());
+        Ok(Cluster { raft, registry, hub, queue, status, delays })
     }
 
     /// Writes. When this returns, the write is on disk at a quorum and every later read here shows it.
@@ -141,6 +150,28 @@ impl Cluster {
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.load_full()
+    }
+
+    /// Takes the lock on a key for a session, unless somebody has it, or lost it so recently that its delay is not
+    /// over. Says whether the session has the lock now.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an unknown session; else see [`Error`] for what is true after each.
+    pub async fn acquire(&self, key: Text, value: Arc<[u8]>, flags: u64, session: Text) -> Result<bool, Error> {
+        for _ in 0..ACQUIRE_TRIES {
+            // The state first: a lock that is lost after this look is found by the registry.
+            let seen = self.registry().index();
+            if self.delays.holds_back(&key, Instant::now()) {
+                return Ok(false);
+            }
+            let condition = KvCondition::Acquire { session: session.clone(), seen };
+            match self.propose(Command::KvSet { key: key.clone(), value: value.clone(), flags, condition }).await? {
+                Outcome::Overtaken => {}
+                outcome => return Ok(outcome == Outcome::Held(true)),
+            }
+        }
+        // Others are writing the key all the time, so they get it.
+        Ok(false)
     }
 
     /// Where readers wait.

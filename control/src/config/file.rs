@@ -33,6 +33,7 @@ pub(super) struct FileConfig {
     pub(super) enable_script_checks: Option<bool>,
     pub(super) enable_local_script_checks: Option<bool>,
     pub(super) check_update_interval: Option<GoDuration>,
+    pub(super) session_ttl_min: Option<GoDuration>,
     pub(super) ui_config: UiConfig,
     pub(super) limits: Limits,
 }
@@ -180,6 +181,7 @@ impl FileConfig {
         take!(enable_script_checks);
         take!(enable_local_script_checks);
         take!(check_update_interval);
+        take!(session_ttl_min);
         take!(ui_config.enabled);
         take!(limits.http_max_conns_per_client);
         take!(dns_config.node_ttl);

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use callboard_proto::api::session::{TTL_MAX, TTL_MIN};
 use callboard_proto::duration::GoDuration;
 use callboard_proto::{NodeName, api};
 
@@ -101,6 +102,8 @@ pub struct Config {
     pub scripts: bool,
     /// How long a change of a check's output alone is held back.
     pub check_update_interval: Duration,
+    /// The shortest time to live that a session may ask for.
+    pub session_ttl_min: Duration,
     /// Whether the console is served.
     pub console: bool,
     /// The most HTTP connections from one address.
@@ -201,6 +204,11 @@ fn resolve(flags: &AgentFlags, file: FileConfig) -> Result<Config, ConfigError> 
         scripts: flags.enable_script_checks
             || file.enable_script_checks.or(file.enable_local_script_checks).unwrap_or(false),
         check_update_interval: file.check_update_interval.map_or(Duration::from_secs(300), GoDuration::to_std),
+        session_ttl_min: match file.session_ttl_min.unwrap_or_default().to_std() {
+            Duration::ZERO => TTL_MIN,
+            min if min <= TTL_MAX => min,
+            _ => return Err(invalid("session_ttl_min", "must be at most 24h")),
+        },
         console: file.ui_config.enabled.unwrap_or(true),
         connections_per_client: file.limits.http_max_conns_per_client.unwrap_or(200).max(1),
     })

@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes::{self, Endpoint};
-use super::{Api, agent, agent_checks, catalog, catalog_write, health, kv, status};
+use super::{Api, agent, agent_checks, catalog, catalog_write, config, event, health, kv, session, status};
 
 /// Answers a request, whatever it is.
 pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
@@ -112,6 +112,16 @@ async fn dispatch(endpoint: Endpoint, call: Call<'_>) -> Result<Response, Failur
         Endpoint::CatalogConnect => Box::pin(catalog::connect(&call)).await,
         Endpoint::CatalogNode => Box::pin(catalog::node(&call)).await,
         Endpoint::CatalogNodeServices => Box::pin(catalog::node_services(&call)).await,
+        Endpoint::ConfigPut => Box::pin(config::put(call)).await,
+        Endpoint::Config => Box::pin(config::config(&call)).await,
+        Endpoint::EventFire => Box::pin(event::fire(call)).await,
+        Endpoint::EventList => Box::pin(event::list(&call)).await,
+        Endpoint::SessionCreate => Box::pin(session::create(call)).await,
+        Endpoint::SessionDestroy => Box::pin(session::destroy(&call)).await,
+        Endpoint::SessionRenew => session::renew(&call),
+        Endpoint::SessionInfo => Box::pin(session::info(&call)).await,
+        Endpoint::SessionNode => Box::pin(session::node(&call)).await,
+        Endpoint::SessionList => Box::pin(session::list(&call)).await,
         Endpoint::CatalogDatacenters => catalog::datacenters(&call),
         Endpoint::CatalogRegister => Box::pin(catalog_write::register(call)).await,
         Endpoint::CatalogDeregister => Box::pin(catalog_write::deregister(call)).await,

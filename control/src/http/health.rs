@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use callboard_proto::api::catalog::{NodeService, NodeShown};
 use callboard_proto::api::health::{HealthCheck, ServiceEntry};
-use callboard_proto::api::query::{ReadOptions, passing};
+use callboard_proto::api::query::{ReadOptions, SLOTS_PARAM, passing};
 use callboard_proto::filter::Filter;
 use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
@@ -24,6 +24,8 @@ struct ServiceHealth {
     /// Only what speaks mesh TLS for it.
     connect: bool,
     passing: bool,
+    /// Whether each instance is shown with its slot.
+    slots: bool,
     options: ReadOptions,
     filter: Filter<ServiceEntry>,
     datacenter: Text,
@@ -45,6 +47,9 @@ impl Question for ServiceHealth {
         if self.passing {
             key.push_str("\nP");
         }
+        if self.slots {
+            key.push_str("\nS");
+        }
         for tag in &self.tags {
             key.push_str("\nt");
             key.push_str(tag);
@@ -55,7 +60,11 @@ impl Question for ServiceHealth {
     fn answer(&self, registry: &Registry) -> Answer {
         let entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
-            .map(|(node, instance)| entry(registry, node, instance, &self.datacenter))
+            .map(|(node, instance)| {
+                let mut entry = entry(registry, node, instance, &self.datacenter);
+                entry.service.slot = if self.slots { registry.slot(&node.name, instance) } else { None };
+                entry
+            })
             .filter(|entry| !self.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
             .filter(|entry| self.filter.matches(entry))
             .collect();
@@ -84,6 +93,7 @@ async fn service_health(call: &Call<'_>, connect: bool) -> Result<Response, Fail
         tags: tags(call),
         connect,
         passing: passing(&call.params)?,
+        slots: !connect && call.params.has(SLOTS_PARAM),
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),
         pretty: call.pretty(),

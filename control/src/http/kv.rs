@@ -137,7 +137,8 @@ fn cut<'a>(key: &'a str, prefix: usize, separator: &str) -> &'a str {
     }
 }
 
-fn index(name: &str, text: &str) -> Result<Index, Failure> {
+/// An index in a parameter.
+pub(super) fn index(name: &str, text: &str) -> Result<Index, Failure> {
     text.parse().map_err(|_| Failure::BadRequest(format!("Invalid {name}: {:?} is not an unsigned number", clip(text))))
 }
 
@@ -164,12 +165,16 @@ async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
         None => 0,
         Some(text) => index("flags", text)?.0,
     };
+    let session = |text: &str| Text::from(clip(text).to_ascii_lowercase());
     let condition = if let Some(text) = call.params.get("cas") {
         KvCondition::Cas(index("cas", text)?)
-    } else if let Some(session) = call.params.get("acquire") {
-        KvCondition::Acquire(clip(session).into())
-    } else if let Some(session) = call.params.get("release") {
-        KvCondition::Release(clip(session).into())
+    } else if let Some(text) = call.params.get("acquire") {
+        let session = session(text);
+        let value = call.body(VALUE_MAX).await?;
+        let held = call.api.cluster.acquire(key, value[..].into(), flags, session).await?;
+        return Ok(json(&held, call.pretty()));
+    } else if let Some(text) = call.params.get("release") {
+        KvCondition::Release(session(text))
     } else {
         KvCondition::Always
     };

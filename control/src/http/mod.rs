@@ -10,7 +10,9 @@ mod answers;
 mod blocking;
 mod catalog;
 mod catalog_write;
+mod config;
 mod dispatch;
+mod event;
 mod health;
 mod kv;
 mod reply;
@@ -18,6 +20,7 @@ mod request;
 mod routes;
 mod select;
 mod serve;
+mod session;
 mod status;
 
 use std::sync::Arc;
@@ -29,13 +32,17 @@ pub use serve::{HttpLimits, serve};
 
 use crate::check::Checks;
 use crate::cluster::Cluster;
+use crate::event::Events;
 use crate::identity::Identity;
+use crate::session::Sessions;
 use crate::telemetry::Telemetry;
 
 /// Everything that answering needs; shared by all connections.
 pub struct Api {
     cluster: Cluster,
     checks: Checks,
+    sessions: Sessions,
+    events: Events,
     identity: Arc<Identity>,
     telemetry: Arc<Telemetry>,
     limits: HttpLimits,
@@ -48,11 +55,13 @@ impl Api {
     pub fn new(
         cluster: Cluster,
         checks: Checks,
+        sessions: Sessions,
         identity: Arc<Identity>,
         telemetry: Arc<Telemetry>,
         limits: HttpLimits,
     ) -> Arc<Api> {
-        Arc::new(Api { cluster, checks, identity, telemetry, limits, answers: answers::Answers::default() })
+        let (events, answers) = (Events::default(), answers::Answers::default());
+        Arc::new(Api { cluster, checks, sessions, events, identity, telemetry, limits, answers })
     }
 
     fn datacenter(&self) -> &Text {

@@ -23,6 +23,7 @@ impl Methods {
 
 const GET: Methods = Methods("OPTIONS,GET");
 const PUT: Methods = Methods("OPTIONS,PUT");
+const CONFIG: Methods = Methods("OPTIONS,GET,DELETE");
 const KV: Methods = Methods("OPTIONS,GET,PUT,DELETE");
 
 /// What a path means.
@@ -60,6 +61,16 @@ pub(super) enum Endpoint {
     HealthChecks,
     HealthState,
     Kv,
+    ConfigPut,
+    Config,
+    EventFire,
+    EventList,
+    SessionCreate,
+    SessionDestroy,
+    SessionRenew,
+    SessionInfo,
+    SessionNode,
+    SessionList,
     StatusLeader,
     StatusPeers,
     Metrics,
@@ -107,6 +118,16 @@ const ROUTES: &[(&str, Methods, Endpoint)] = &[
     ("/v1/health/checks/", GET, Endpoint::HealthChecks),
     ("/v1/health/state/", GET, Endpoint::HealthState),
     ("/v1/kv/", KV, Endpoint::Kv),
+    ("/v1/config", PUT, Endpoint::ConfigPut),
+    ("/v1/config/", CONFIG, Endpoint::Config),
+    ("/v1/event/fire/", PUT, Endpoint::EventFire),
+    ("/v1/event/list", GET, Endpoint::EventList),
+    ("/v1/session/create", PUT, Endpoint::SessionCreate),
+    ("/v1/session/destroy/", PUT, Endpoint::SessionDestroy),
+    ("/v1/session/renew/", PUT, Endpoint::SessionRenew),
+    ("/v1/session/info/", GET, Endpoint::SessionInfo),
+    ("/v1/session/node/", GET, Endpoint::SessionNode),
+    ("/v1/session/list", GET, Endpoint::SessionList),
     ("/v1/status/leader", GET, Endpoint::StatusLeader),
     ("/v1/status/peers", GET, Endpoint::StatusPeers),
     ("/metrics", GET, Endpoint::Metrics),

@@ -1,4 +1,7 @@
 //! The sockets: accepts connections, bounds them, and lets them finish when the node stops.
+//!
+//! A connection that begins with HTTP/2's preface (RFC 9113, section 3.4) speaks it from the first byte, so that one
+//! client's waiting reads share one connection; every other one speaks HTTP/1.1.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -7,9 +10,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +28,23 @@ use super::dispatch::handle;
 const HEADER_MAX: Duration = Duration::from_secs(120);
 /// How long connections may finish what they began when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What an HTTP/2 connection begins with; no method of HTTP/1 does.
+const PREFACE_START: &[u8; 4] = b"PRI ";
+/// How soon a connection is looked at again that sent less than that.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+/// The most requests at a time on one HTTP/2 connection, waiting reads included; further ones are told to wait.
+const STREAMS_MAX: u32 = 1024;
+/// The largest header list that an HTTP/2 request may have, in bytes.
+const HEADER_LIST_MAX: u32 = 16 * 1024;
+/// How much of a body a client may send ahead: on one stream, and on all of a connection together.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How much of an answer is held for one stream that does not take it.
+const SEND_BUFFER_MAX: usize = 256 * 1024;
+/// When an idle HTTP/2 connection is asked whether it is there, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bounds of the HTTP interface.
 #[derive(Debug, Clone, Copy)]
@@ -110,24 +130,83 @@ async fn connection(api: Arc<Api>, stream: TcpStream, place: Place, stop: Cancel
         debug!(error = &error as &dyn std::error::Error, "setting TCP_NODELAY failed");
     }
     let _open = api.telemetry.connection();
-    let service = service_fn(|request| async { Ok::<_, Infallible>(handle(&api, request).await) });
+    let begins = tokio::select! {
+        begins = tokio::time::timeout(HEADER_MAX, begins_with_preface(&stream)) => begins,
+        () = stop.cancelled() => return,
+    };
+    let result = match begins {
+        // Nothing came: closed without a word, as any connection that stays idle.
+        Err(_) => return,
+        Ok(Err(error)) => {
+            debug!(error = &error as &dyn std::error::Error, "connection ended");
+            return;
+        }
+        // Boxed: a waiting HTTP/1 connection must not carry the larger state of an HTTP/2 one.
+        Ok(Ok(true)) => Box::pin(multiplexed(&api, stream, stop)).await,
+        Ok(Ok(false)) => plain(&api, stream, stop).await,
+    };
+    if let Err(error) = result {
+        debug!(error = &error as &dyn std::error::Error, "connection ended");
+    }
+    drop(place);
+}
+
+/// Looks at the first bytes of a connection without taking them.
+async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; PREFACE_START.len()];
+    loop {
+        let length = stream.peek(&mut start).await?;
+        let begins = PREFACE_START.starts_with(&start[..length]);
+        if length == PREFACE_START.len() || !begins || length == 0 {
+            return Ok(begins && length > 0);
+        }
+        // Bytes that were looked at leave the socket readable, so there is nothing to wait for but time.
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}
+
+/// Serves HTTP/1.1: one request at a time.
+async fn plain(api: &Api, stream: TcpStream, stop: CancellationToken) -> hyper::Result<()> {
+    let service = service_fn(|request| async { Ok::<_, Infallible>(handle(api, request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
+    tokio::select! {
         result = connection.as_mut() => result,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = result {
-        debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
-    drop(place);
+}
+
+/// Serves HTTP/2: many requests at a time, each its own task.
+async fn multiplexed(api: &Arc<Api>, stream: TcpStream, stop: CancellationToken) -> hyper::Result<()> {
+    let service = service_fn(|request| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(handle(&api, request).await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
 }
 
 async fn refuse(mut stream: TcpStream, max: usize) {

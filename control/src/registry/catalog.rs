@@ -141,7 +141,9 @@ impl Registry {
             index: change.at,
             members: OrdSet::new(),
         });
-        row.members.insert(place.clone());
+        if row.members.insert(place.clone()).is_none() {
+            self.slots.join(&instance.service.folded(), &place);
+        }
         self.bump_service(&instance.service, change);
         if known.is_some_and(|known| known.service != instance.service || known.tags != instance.tags) {
             self.relabel_checks(&place, &instance, change);
@@ -178,7 +180,7 @@ impl Registry {
                 return;
             }
             if known.instance != check.instance {
-                self.remove_check(key, &known.id, change);
+                self.take_check(key, &known.id, change);
             }
         }
         check.created = known.map_or(change.at, |known| known.created);
@@ -186,6 +188,9 @@ impl Registry {
         self.tables.checks = change.at;
         self.bump_for_check(key, &check, change);
         self.check_owners.insert((key.clone(), check.id.clone()), check.instance.clone());
+        if check.status == CheckStatus::Critical {
+            self.end_sessions_of_check(key, &check.id, change);
+        }
         self.checks.insert((key.clone(), check.instance.clone(), check.id.clone()), Arc::new(check));
     }
 
@@ -221,6 +226,9 @@ impl Registry {
         check.modified = change.touch(Topic::Checks);
         self.tables.checks = change.at;
         self.bump_for_check(&key, &check, change);
+        if status == CheckStatus::Critical {
+            self.end_sessions_of_check(&key, id, change);
+        }
         self.checks.insert((key, check.instance.clone(), check.id.clone()), Arc::new(check));
         Outcome::Done
     }
@@ -238,6 +246,7 @@ impl Registry {
         for id in checks {
             self.remove_check(&key, &id, change);
         }
+        self.end_sessions_on(&key, change);
         self.nodes.remove(&key);
         self.tables.nodes = change.touch(Topic::Nodes);
         Outcome::Done
@@ -288,6 +297,12 @@ impl Registry {
     }
 
     fn remove_check(&mut self, key: &NodeName, id: &CheckId, change: &mut Change<'_>) -> bool {
+        self.end_sessions_of_check(key, id, change);
+        self.take_check(key, id, change)
+    }
+
+    /// Takes a check from its place; whoever depends on it goes on.
+    fn take_check(&mut self, key: &NodeName, id: &CheckId, change: &mut Change<'_>) -> bool {
         let Some(instance) = self.check_owners.remove(&(key.clone(), id.clone())) else { return false };
         if let Some(check) = self.checks.remove(&(key.clone(), instance, id.clone())) {
             self.bump_for_check(key, &check, change);
@@ -300,6 +315,7 @@ impl Registry {
         let folded = service.folded();
         let Some(row) = self.services.get_mut(&folded) else { return };
         row.members.remove(place);
+        self.slots.leave(&folded, place, change.at);
         row.index = change.at;
         if row.members.is_empty() {
             self.services.remove(&folded);

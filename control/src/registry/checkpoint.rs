@@ -6,15 +6,19 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use callboard_proto::config_entry::EntryKind;
 use callboard_proto::kv::KvEntry;
+use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{Check, Index, Instance, Node, NodeName, ServiceName};
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
+use super::config_entry::{ConfigRow, folded};
+use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Why bytes are not a registry.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,10 @@ struct Rows {
     kv: Vec<Arc<KvEntry>>,
     graves: Vec<(Text, Index)>,
     graves_floor: Index,
+    sessions: Vec<Arc<SessionRow>>,
+    config: Vec<(Text, Index, Index)>,
+    config_changed: Vec<(EntryKind, Index)>,
+    slots: Vec<SlotRows>,
 }
 
 impl Registry {
@@ -63,6 +71,10 @@ impl Registry {
             kv: self.kv.values().cloned().collect(),
             graves: self.graves.by_key.iter().map(|(key, index)| (key.clone(), *index)).collect(),
             graves_floor: self.graves.floor,
+            sessions: self.sessions.values().cloned().collect(),
+            config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
+            slots: self.slots.rows(),
+            config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
         };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
@@ -80,12 +92,12 @@ impl Registry {
         if *format != FORMAT {
             return Err(CheckpointError::Format(*format));
         }
-        let registry = Registry::from_rows(postcard::from_bytes(rows)?);
+        let registry = Registry::from_rows(postcard::from_bytes(rows)?).map_err(CheckpointError::Inconsistent)?;
         registry.audit().map_err(CheckpointError::Inconsistent)?;
         Ok(registry)
     }
 
-    fn from_rows(rows: Rows) -> Registry {
+    fn from_rows(rows: Rows) -> Result<Registry, String> {
         let mut registry = Registry { index: rows.index, tables: rows.tables, ..Registry::default() };
         registry.nodes = rows.nodes.into_iter().map(|node| (node.name.folded(), node)).collect();
         for (name, index) in rows.services {
@@ -104,12 +116,23 @@ impl Registry {
             registry.check_owners.insert((node.clone(), check.id.clone()), check.instance.clone());
             registry.checks.insert((node, check.instance.clone(), check.id.clone()), check);
         }
+        let locked = rows.kv.iter().filter(|entry| !entry.session.is_empty());
+        registry.locks = locked.map(|entry| (entry.session.clone(), entry.key.clone())).collect();
         registry.kv = rows.kv.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         registry.graves = Graves {
             by_index: rows.graves.iter().map(|(key, index)| (*index, key.clone())).collect(),
             by_key: rows.graves.into_iter().collect(),
             floor: rows.graves_floor,
         };
-        registry
+        registry.sessions_on =
+            rows.sessions.iter().map(|session| (session.node.folded(), session.id.clone())).collect();
+        registry.sessions = rows.sessions.into_iter().map(|session| (session.id.clone(), session)).collect();
+        for (body, created, modified) in rows.config {
+            let row = ConfigRow::read(body, created, modified)?;
+            registry.config.rows.insert((row.entry.kind(), folded(row.entry.name())), row);
+        }
+        registry.slots = SlotTable::from_rows(rows.slots)?;
+        registry.config.changed = rows.config_changed.into_iter().collect();
+        Ok(registry)
     }
 }

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use callboard_proto::api::check::NewCheck;
+use callboard_proto::config_entry::EntryKind;
+use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName};
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,29 @@ pub enum Command {
         /// The prefix.
         prefix: Text,
     },
+    /// Writes a config entry.
+    ConfigSet {
+        /// The entry as canonical JSON.
+        body: Text,
+        /// Only while it was last changed at this index; zero: it does not exist.
+        cas: Option<Index>,
+    },
+    /// Removes a config entry.
+    ConfigDelete {
+        /// Its kind.
+        kind: EntryKind,
+        /// Its name.
+        name: Text,
+        /// Only while it was last changed at this index.
+        cas: Option<Index>,
+    },
+    /// Begins a session. Its id is new.
+    SessionCreate(Box<SessionRow>),
+    /// Ends a session, if it has not ended yet.
+    SessionDestroy {
+        /// The session.
+        id: Text,
+    },
 }
 
 /// Whether an empty node is kept.
@@ -103,7 +128,13 @@ pub enum KvCondition {
     /// It was last changed at this index; zero: it does not exist.
     Cas(Index),
     /// The session gets the lock.
-    Acquire(Text),
+    Acquire {
+        /// The session.
+        session: Text,
+        /// The state in which the proposer found no lock delay. If the key changed since, the proposer has to look
+        /// again: the registry has no clock, and the key may have been lost in between.
+        seen: Index,
+    },
     /// The session has the lock, and gives it up.
     Release(Text),
 }
@@ -141,6 +172,8 @@ pub enum Outcome {
     Done,
     /// Whether the condition held, and so whether anything was written.
     Held(bool),
+    /// The state moved on since the proposer looked; nothing was written, and it is to look again.
+    Overtaken,
     /// It does not fit the present state; nothing was written.
     Refused(Refusal),
 }
@@ -177,6 +210,18 @@ pub enum Refusal {
         /// Its address.
         address: Text,
     },
+    /// A check that a session is to depend on is not there.
+    #[error("Missing check '{0}' registration")]
+    MissingCheck(CheckId),
+    /// A check that a session is to depend on is critical.
+    #[error("Check '{0}' is in critical state")]
+    CriticalCheck(CheckId),
+    /// There is a session with this id.
+    #[error("session {0:?} exists already")]
+    DuplicateSession(Text),
+    /// A config entry contradicts another one.
+    #[error("{0}")]
+    ConfigEntry(String),
     /// No such session.
     #[error("invalid session {0:?}")]
     InvalidSession(Text),

@@ -25,7 +25,10 @@ impl Registry {
         condition: KvCondition,
         change: &mut Change<'_>,
     ) -> Outcome {
-        let known = self.kv.get(&key);
+        let known = self.kv.get(&key).cloned();
+        let known = known.as_deref();
+        let mut holder = known.map_or_else(Text::default, |known| known.session.clone());
+        let mut lock_index = known.map_or(0, |known| known.lock_index);
         match condition {
             KvCondition::Always => {}
             KvCondition::Cas(index) => {
@@ -33,26 +36,57 @@ impl Registry {
                     return Outcome::Held(false);
                 }
             }
-            // There are no sessions to hold a lock with yet, so none is valid and none holds one.
-            KvCondition::Acquire(session) => return Outcome::Refused(Refusal::InvalidSession(session)),
-            KvCondition::Release(_) => return Outcome::Held(false),
+            KvCondition::Acquire { session, .. } if !self.sessions.contains_key(&session) => {
+                return Outcome::Refused(Refusal::InvalidSession(session));
+            }
+            KvCondition::Acquire { session, .. } if holder == session => {}
+            KvCondition::Acquire { .. } if !holder.is_empty() => return Outcome::Held(false),
+            KvCondition::Acquire { session, seen } => {
+                if known.map_or_else(|| self.graves.of(&key), |known| known.modified) > seen {
+                    return Outcome::Overtaken;
+                }
+                holder = session;
+                lock_index += 1;
+            }
+            KvCondition::Release(session) if holder.is_empty() || holder != session => return Outcome::Held(false),
+            KvCondition::Release(_) => holder = Text::default(),
         }
-        if known.is_some_and(|known| known.value == value && known.flags == flags) {
+        if known.is_some_and(|known| known.value == value && known.flags == flags && known.session == holder) {
             return Outcome::Held(true);
         }
         let entry = KvEntry {
             value,
             flags,
-            session: known.map_or_else(Text::default, |known| known.session.clone()),
-            lock_index: known.map_or(0, |known| known.lock_index),
+            session: holder,
+            lock_index,
             created: known.map_or(change.at, |known| known.created),
             modified: change.touch(Topic::Key(key.clone())),
             key: key.clone(),
         };
         self.tables.kv = change.at;
         self.graves.open(&key);
-        self.kv.insert(key, Arc::new(entry));
+        self.put_entry(entry);
         Outcome::Held(true)
+    }
+
+    /// Writes a row, and who holds it.
+    fn put_entry(&mut self, entry: KvEntry) {
+        if let Some(known) = self.kv.get(&entry.key)
+            && !known.session.is_empty()
+        {
+            self.locks.remove(&(known.session.clone(), entry.key.clone()));
+        }
+        if !entry.session.is_empty() {
+            self.locks.insert((entry.session.clone(), entry.key.clone()));
+        }
+        self.kv.insert(entry.key.clone(), Arc::new(entry));
+    }
+
+    /// Takes a key from whoever holds it.
+    pub(super) fn unlock(&mut self, key: &Text, change: &mut Change<'_>) {
+        let Some(known) = self.kv.get(key).cloned() else { return };
+        self.tables.kv = change.touch(Topic::Key(key.clone()));
+        self.put_entry(KvEntry { session: Text::default(), modified: change.at, ..(*known).clone() });
     }
 
     pub(super) fn kv_delete(&mut self, key: &Text, cas: Option<Index>, change: &mut Change<'_>) -> Outcome {
@@ -72,8 +106,13 @@ impl Registry {
         Outcome::Held(true)
     }
 
-    fn bury(&mut self, key: &Text, change: &mut Change<'_>) {
-        self.kv.remove(key);
+    /// Removes a key, and with it the lock on it.
+    pub(super) fn bury(&mut self, key: &Text, change: &mut Change<'_>) {
+        if let Some(known) = self.kv.remove(key)
+            && !known.session.is_empty()
+        {
+            self.locks.remove(&(known.session.clone(), key.clone()));
+        }
         self.tables.kv = change.touch(Topic::Key(key.clone()));
         self.graves.dig(key.clone(), change.at);
     }
@@ -128,6 +167,11 @@ impl Graves {
         if let Some(index) = self.by_key.remove(key) {
             self.by_index.remove(&(index, key.clone()));
         }
+    }
+
+    /// When a key went, as far as that is remembered.
+    fn of(&self, key: &str) -> Index {
+        self.by_key.get(key).copied().unwrap_or(self.floor)
     }
 
     fn under(&self, prefix: &str) -> Index {

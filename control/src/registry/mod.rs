@@ -9,7 +9,10 @@ mod audit;
 mod catalog;
 mod checkpoint;
 pub mod command;
+mod config_entry;
 mod kv;
+mod session;
+mod slots;
 pub mod topic;
 
 #[cfg(test)]
@@ -18,13 +21,19 @@ mod tests;
 use std::sync::Arc;
 
 use callboard_proto::kv::KvEntry;
+use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckId, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 use imbl::{OrdMap, OrdSet};
 
+use config_entry::ConfigTable;
+use slots::SlotTable;
+
 pub use catalog::{CheckChange, ServiceRow};
 pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
+pub use config_entry::ConfigRow;
+pub use session::SessionChange;
 pub use topic::{Topic, Touched};
 
 /// The whole state. Keys that are names are folded; rows keep the case in which they were written.
@@ -39,7 +48,14 @@ pub struct Registry {
     /// The instance of each check, because ids are unique on a node.
     check_owners: OrdMap<(NodeName, CheckId), InstanceId>,
     kv: OrdMap<Text, Arc<KvEntry>>,
+    sessions: OrdMap<Text, Arc<SessionRow>>,
+    /// The sessions of each node.
+    sessions_on: OrdSet<(NodeName, Text)>,
+    /// The keys that each session holds.
+    locks: OrdSet<(Text, Text)>,
     graves: Graves,
+    config: ConfigTable,
+    slots: SlotTable,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
     lineage: u64,
@@ -52,6 +68,7 @@ struct Tables {
     services: Index,
     checks: Index,
     kv: Index,
+    sessions: Index,
     /// When the last instance of any service went.
     extinction: Index,
 }
@@ -98,6 +115,10 @@ impl Registry {
             Command::KvSet { key, value, flags, condition } => self.kv_set(key, value, flags, condition, &mut change),
             Command::KvDelete { key, cas } => self.kv_delete(&key, cas, &mut change),
             Command::KvDeletePrefix { prefix } => self.kv_delete_prefix(&prefix, &mut change),
+            Command::SessionCreate(session) => self.create_session(*session, &mut change),
+            Command::ConfigSet { body, cas } => self.set_config(body, cas, &mut change),
+            Command::ConfigDelete { kind, name, cas } => self.delete_config(kind, &name, cas, &mut change),
+            Command::SessionDestroy { id } => self.end_session(&id, &mut change),
         };
         if change.changed {
             self.index = change.at;

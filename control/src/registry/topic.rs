@@ -1,6 +1,10 @@
 //! What a reader can wait on.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use callboard_proto::ServiceName;
+use callboard_proto::config_entry::EntryKind;
 use callboard_proto::text::Text;
 
 /// Something whose change may change an answer. Service names are folded.
@@ -16,28 +20,46 @@ pub enum Topic {
     Service(ServiceName),
     /// One key; also wakes readers of [`Topic::KeyPrefix`] above it.
     Key(Text),
+    /// The config entries of one kind.
+    Config(EntryKind),
+    /// Any session.
+    Sessions,
     /// Every key with a prefix. Readers wait on it; writes touch [`Topic::Key`].
     KeyPrefix(Text),
 }
 
-/// The topics that a batch touched, each once.
+/// The topics that a batch touched, each once, and the locks that were lost with their sessions.
 #[derive(Debug, Clone, Default)]
-pub struct Touched(std::collections::BTreeSet<Topic>);
+pub struct Touched {
+    topics: BTreeSet<Topic>,
+    lost: Vec<(Text, Duration)>,
+}
 
 impl Touched {
     /// Notes a topic.
     pub fn add(&mut self, topic: Topic) {
-        self.0.insert(topic);
+        self.topics.insert(topic);
+    }
+
+    /// Notes a key whose holder's session ended, and for how long nobody may take it.
+    pub fn lose(&mut self, key: Text, delay: Duration) {
+        self.lost.push((key, delay));
+    }
+
+    /// The keys whose holders' sessions ended, and for how long nobody may take each.
+    #[must_use]
+    pub fn lost(&self) -> &[(Text, Duration)] {
+        &self.lost
     }
 
     /// The topics, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Topic> {
-        self.0.iter()
+        self.topics.iter()
     }
 
     /// Whether nothing was touched.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.topics.is_empty()
     }
 }

@@ -10,11 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
+use callboard::axum::serve;
 use callboard::balance::Policy;
 use callboard::{Client, Drain, Service};
 use http_body_util::{BodyExt, Empty};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -25,38 +24,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let greeting = format!("hello from port {port}\n");
     let app = Router::new().route("/hello", get(|| async { greeting }));
 
-    // Serve first, sign in second: whoever finds this instance can call it.
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let mut server = tokio::spawn(server.into_future());
+    // Caught from here on: a signal during the start is not lost.
+    let signal = callboard::signal::shutdown();
 
+    // It serves first and signs in second: whoever finds this instance can call it. Address, port and id are taken from
+    // the listener; `/live` and `/ready` are there too.
     let client = Client::from_env()?;
-    let me = client
-        .register(Service::new("greeter").id(format!("greeter-{port}")).address("127.0.0.1").port(port).tags(["axum"]))
+    let settle = if once { Duration::ZERO } else { Drain::default().settle };
+    let serving = serve(listener, app)
+        .drain(Drain { settle, ..Drain::default() })
+        .register(&client, Service::new("greeter").tags(["axum"]))
+        .start()
         .await?;
-    println!("serving as {} on http://127.0.0.1:{port}/hello", me.id());
+    println!("serving as {} on http://127.0.0.1:{port}/hello", serving.registered().id());
 
     if once {
         call(&client).await?;
     } else {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-            ended = &mut server => ended??,
-        }
+        signal.await;
+        println!("asked to end");
     }
 
-    // The order matters: say critical, give callers time to see it, only then stop to accept, finish, deregister.
-    let settle = if once { Duration::ZERO } else { Duration::from_secs(2) };
-    let drained = me
-        .drain_with(Drain { settle, ..Drain::default() }, async {
-            let _ = stop.send(());
-            let _ = server.await;
-        })
-        .await;
+    // Critical first, then callers have time to see it, and only then: stop to accept, finish, deregister.
+    let drained = serving.drain().await;
     client.shutdown().await;
     println!("left: finished {}, deregistered {}", drained.finished, drained.deregistered);
     Ok(())

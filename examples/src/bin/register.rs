@@ -1,6 +1,6 @@
 //! Signs in, stays signed in, and leaves in good order.
 //!
-//! `cargo run --bin register` stays until Ctrl-C; with `--once` it leaves at once. The control node is the one at
+//! `cargo run --bin register` stays until Ctrl-C or SIGTERM; with `--once` it leaves at once. The control node is the one at
 //! `CALLBOARD_HTTP_ADDR`, by default 127.0.0.1:8500.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -12,6 +12,8 @@ use callboard::{Client, Drain, Service};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let once = std::env::args().any(|argument| argument == "--once");
+    // Listened for from the start: SIGTERM, or Ctrl-C.
+    let shutdown = callboard::signal::shutdown();
 
     // Something to call. A real service would answer here.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -30,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("signed in: {} on 127.0.0.1:{port}", me.id());
 
     if !once {
-        tokio::signal::ctrl_c().await?;
+        shutdown.await;
     }
 
     // Critical first, then time for callers to see it, then what is in flight, then gone.

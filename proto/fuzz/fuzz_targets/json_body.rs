@@ -6,6 +6,8 @@ use callboard_proto::api::catalog::{DeregisterRequest, RegisterRequest};
 use callboard_proto::api::check::CheckRequest;
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::api::query::{Params, ReadOptions};
+use callboard_proto::api::session::{SessionRequest, TTL_MIN};
+use callboard_proto::config_entry::ConfigEntry;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::{InstanceId, NodeName};
 use libfuzzer_sys::fuzz_target;
@@ -21,6 +23,14 @@ fuzz_target!(|body: &[u8]| {
         }
         let _ = from_slice::<RegisterRequest>(body, unknown);
         let _ = from_slice::<DeregisterRequest>(body, unknown);
+        if let Ok(request) = from_slice::<SessionRequest>(body, unknown) {
+            let _ = request.validate("id", &node, TTL_MIN);
+        }
+    }
+    if let Ok(entry) = ConfigEntry::parse(body) {
+        // What was accepted is accepted again as it is stored.
+        let stored = serde_json::to_vec(&entry).expect("an entry is JSON");
+        assert_eq!(ConfigEntry::parse(&stored), Ok(entry));
     }
     let Ok(text) = std::str::from_utf8(body) else { return };
     if let Ok(params) = Params::parse(text) {

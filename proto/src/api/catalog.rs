@@ -127,6 +127,10 @@ pub struct NodeService {
     #[serde(default)]
     /// Empty: no peer clusters.
     pub peer_name: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Its stable small number among the instances of its service; only in answers to reads with
+    /// [`SLOTS_PARAM`](super::query::SLOTS_PARAM).
+    pub slot: Option<u32>,
     #[serde(default)]
     /// When it was first registered.
     pub create_index: Index,
@@ -154,6 +158,7 @@ impl NodeService {
             proxy: proxy_of(instance),
             connect: connect_of(instance),
             peer_name: Text::default(),
+            slot: None,
             create_index: instance.created,
             modify_index: instance.modified,
         }

@@ -1,9 +1,8 @@
 //! Reads request bodies the way Consul's clients write them.
 //!
-//! Field names match without regard to case and underscores (`tls_skip_verify`, `TLSSkipVerify`), null
-//! stands for the zero value, and keys of free maps (Meta, Header) are left as they are. An error
-//! names the path of the field. Structs that are read with this list their fields in lower case
-//! without underscores.
+//! Field names match without regard to case and underscores (`tls_skip_verify`, `TLSSkipVerify`), however the
+//! struct that is read spells them; null stands for the zero value, and keys of free maps (Meta, Header) are
+//! left as they are. An error names the path of the field.
 
 use std::fmt;
 
@@ -42,21 +41,23 @@ pub struct DecodeError {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Request decode failed: ")?;
-        for (depth, part) in self.path.iter().rev().enumerate() {
-            let separator = if depth == 0 { "" } else { "." };
-            write!(f, "{separator}{part}")?;
-        }
-        if !self.path.is_empty() {
-            f.write_str(": ")?;
-        }
-        f.write_str(&self.message)
+        write!(f, "Request decode failed: {}", self.detail())
     }
 }
 
 impl std::error::Error for DecodeError {}
 
 impl DecodeError {
+    /// What is wrong and where, without the words that Consul begins with.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let path: Vec<&str> = self.path.iter().rev().map(String::as_str).collect();
+        match path.is_empty() {
+            true => self.message.clone(),
+            false => format!("{}: {}", path.join("."), self.message),
+        }
+    }
+
     fn new(message: impl Into<String>) -> DecodeError {
         DecodeError { path: Vec::new(), message: message.into() }
     }
@@ -82,6 +83,14 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8], unknown: Unknown) -> Result<
         return Err(DecodeError::new("the body is empty; expected a JSON object"));
     }
     let value: Value = serde_json::from_slice(body).map_err(|error| DecodeError::new(error.to_string()))?;
+    from_value(value, unknown)
+}
+
+/// Reads a value that was parsed already.
+///
+/// # Errors
+/// As [`from_slice`], but for bad JSON.
+pub fn from_value<T: DeserializeOwned>(value: Value, unknown: Unknown) -> Result<T, DecodeError> {
     T::deserialize(Loose { value, unknown })
 }
 
@@ -104,8 +113,12 @@ impl Loose {
     }
 }
 
-fn fold(name: &str) -> String {
-    name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+/// Whether two spellings name the same field.
+pub(crate) fn is_same_field(one: &str, other: &str) -> bool {
+    fn letters(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
+    }
+    letters(one).eq(letters(other))
 }
 
 impl<'de> de::Deserializer<'de> for Loose {
@@ -170,8 +183,7 @@ impl<'de> de::Deserializer<'de> for Loose {
         };
         let mut known = Vec::with_capacity(map.len());
         for (name, value) in map {
-            let folded = fold(&name);
-            if !fields.contains(&folded.as_str()) {
+            let Some(field) = fields.iter().find(|field| is_same_field(field, &name)) else {
                 match unknown {
                     Unknown::Ignore => continue,
                     Unknown::Refuse => {
@@ -179,13 +191,13 @@ impl<'de> de::Deserializer<'de> for Loose {
                         return Err(DecodeError::new(format!("json: unknown field {name:?}")));
                     }
                 }
-            }
+            };
             // The later spelling of the same field wins, as with any repeated key.
-            if let Some(place) = known.iter().position(|(seen, ..): &(String, String, Value)| *seen == folded) {
+            if let Some(place) = known.iter().position(|(seen, ..): &(String, String, Value)| seen == field) {
                 known.remove(place);
             }
             if !value.is_null() {
-                known.push((folded, name, value));
+                known.push(((*field).to_owned(), name, value));
             }
         }
         visitor.visit_map(Entries { entries: known.into_iter(), current: None, unknown })

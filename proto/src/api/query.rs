@@ -18,6 +18,10 @@ pub fn escape(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, PLAIN)
 }
 
+/// The parameter of `GET /v1/health/service/:name` that asks for the slot of each instance. Not Consul's: a server that
+/// does not know it answers without slots.
+pub const SLOTS_PARAM: &str = "slots";
+
 /// The most parameters read from one query string.
 pub const PARAMS_MAX: usize = 256;
 

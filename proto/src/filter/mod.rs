@@ -82,6 +82,13 @@ impl<R: Fields> Filter<R> {
     pub fn matches(&self, row: &R) -> bool {
         self.test.holds(row)
     }
+
+    /// Says whether a row of any type with the same schema satisfies the expression: for rows that only borrow what they
+    /// show, and so have a type of their own for each lifetime. With another schema the answer means nothing.
+    #[must_use]
+    pub fn matches_like(&self, row: &dyn Fields) -> bool {
+        self.test.holds(row)
+    }
 }
 
 impl<R: ?Sized> fmt::Debug for Filter<R> {

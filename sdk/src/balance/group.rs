@@ -97,8 +97,13 @@ impl Group {
     /// Says whether everybody has the same weight.
     #[must_use]
     pub fn is_equal(&self) -> bool {
-        let mut weights = (0..self.len()).map(|nth| self.weight(nth));
-        weights.next().is_none_or(|first| weights.all(|weight| weight == first))
+        let weights = match &self.part {
+            None => self.snapshot.weights(),
+            Some(part) => &part.weights,
+        };
+        // Whoever has none is not among them.
+        let first = weights.iter().copied().find(|weight| *weight > 0).unwrap_or(0);
+        weights.iter().all(|weight| *weight == first || *weight == 0)
     }
 
     /// Returns positions, weights and endpoints in the order of identities, on which all clients agree.

@@ -2,9 +2,9 @@
 //!
 //! A [`Policy`] builds a [`Picker`] from a snapshot when the set changes; a call asks it once. The
 //! [`Balancer`] is the handle that holds the newest of both behind one pointer, keeps the counters
-//! threads take their turns from, and turns an answer into a guard. It decides what happens around
-//! a policy: endpoints aside are left out, one call is let through as a trial when a pause is over,
-//! and when everybody is aside, being aside no longer counts. It knows no protocol and no registry.
+//! threads take their turns from, and turns an answer into a guard. What lies over every policy (zones, subsets, slow
+//! start, those aside, panic) is laid out in `layout` and asked at the gate of a pick. It knows no protocol and no
+//! registry. How to use it: [`guide`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -26,22 +26,40 @@
 //! second.finish(Outcome::Success);
 //! ```
 
+#[doc = include_str!("../../docs/balance.md")]
+pub mod guide {}
+
+mod bounded;
+mod dx_hash;
 mod group;
 pub mod hash;
+mod layout;
+#[cfg(test)]
+mod layout_tests;
 mod least_request;
 mod local;
+mod maglev;
 mod modulo;
+mod pair;
+mod peak_ewma;
 mod picked;
 mod picker;
 mod policy;
 mod prequal;
+mod ramp;
 mod random;
+mod rendezvous;
+mod retire;
+mod ring;
 mod ring_hash;
 mod schedule;
 mod seat;
 mod settings;
+mod stage;
+mod subset;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -57,13 +75,19 @@ pub use picked::{NoEndpoint, Picked};
 pub use picker::{Ask, Picker, Worker};
 pub use policy::{BuildPicker, Policy};
 pub use prequal::Targets;
-pub use settings::BalancerSettings;
+pub use ramp::SlowStart;
+pub use settings::{BalancerSettings, Only};
+pub use subset::Ordinal;
+pub use zone::Spill;
+
+use layout::Layout;
+use subset::Subset;
+
+use retire::Retired;
 
 use crate::catalog::{Member, Snapshot};
 use crate::endpoint::Clock;
 
-/// Picks in search of one whose trial nobody else won, before being aside stops to count.
-const CLAIMS_MAX: usize = 4;
 /// Bounds of the number of counters: one for each of so many threads, the last for all others.
 const COUNTERS: std::ops::RangeInclusive<usize> = 16..=128;
 
@@ -79,8 +103,11 @@ struct Shared {
     /// Makes this client's order its own; kept, so that updates keep the order.
     seed: u64,
     turns: Box<[Turns]>,
-    /// Held while a picker is built, so that the newest snapshot is published last.
-    building: Mutex<()>,
+    /// Which of the clients this one is, for subsetting. Held while a picker is built, so that the newest snapshot is
+    /// published last.
+    building: Mutex<Ordinal>,
+    /// What was published before and readers may still have.
+    retired: Retired<Current>,
     /// When the registry last confirmed the snapshot, in milliseconds of the process clock.
     confirmed: AtomicU64,
 }
@@ -89,13 +116,9 @@ struct Shared {
 struct Current {
     snapshot: Arc<Snapshot>,
     /// None when there is nobody to call.
-    stage: Option<Stage>,
-}
-
-/// A group and the picker that was built for it.
-struct Stage {
-    group: Group,
-    picker: Box<dyn Picker>,
+    layout: Option<Layout>,
+    /// What the layout keeps to, and whom it followed so far.
+    subset: Subset,
 }
 
 /// One counter on cache lines of its own (processors fetch them in pairs).
@@ -118,14 +141,16 @@ impl Balancer {
         // Each counter begins at a random place, or every client would begin with the same endpoint.
         let turns =
             (0..counters as u64).map(|counter| Turns(AtomicU64::new(hash::mix(seed.wrapping_add(counter))))).collect();
-        let current = Current::build(&settings, snapshot, seed);
+        let ordinal = Ordinal::random(seed);
+        let current = Current::build(&settings, snapshot, seed, ordinal, None);
         Self {
             shared: Arc::new(Shared {
                 current: ArcSwap::from_pointee(current),
                 settings,
                 seed,
                 turns,
-                building: Mutex::new(()),
+                building: Mutex::new(ordinal),
+                retired: Retired::default(),
                 confirmed: AtomicU64::new(Clock::process().exact()),
             }),
         }
@@ -134,19 +159,41 @@ impl Balancer {
     /// Publishes a newer snapshot with its picker, built on the calling thread, and confirms it.
     /// One that is older than what is published is left aside; returns whether it was taken.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> bool {
-        // Nothing is kept under the lock, so a build that panicked left nothing behind.
-        let _building = self.shared.building.lock().unwrap_or_else(PoisonError::into_inner);
+        // A build that panicked left nothing behind under the lock.
+        let ordinal = self.shared.building.lock().unwrap_or_else(PoisonError::into_inner);
         if snapshot.generation() < self.shared.current.load().snapshot.generation() {
             return false;
         }
-        let current = Current::build(&self.shared.settings, snapshot, self.shared.seed);
-        self.shared.current.store(Arc::new(current));
+        self.shared.rebuild(snapshot, *ordinal);
         self.confirm();
         true
     }
 
+    /// Tells which of all clients of the service this one is, so that [`BalancerSettings::subset`] spreads them evenly.
+    /// Before, a balancer takes a place at random.
+    pub fn set_ordinal(&self, client: Ordinal) {
+        let mut ordinal = self.shared.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ordinal != client {
+            *ordinal = client;
+            if self.shared.settings.subset.is_some() {
+                self.shared.rebuild(self.snapshot(), client);
+            }
+        }
+    }
+
+    /// Does what depends on the time that passes: compares endpoints when their interval is over (see
+    /// [`Snapshot::sweep`]) and weighs the zones anew. Called about once a second by whoever feeds the balancer.
+    pub fn tick(&self) {
+        let current = self.shared.current.load();
+        current.snapshot.sweep();
+        if let Some(layout) = &current.layout {
+            layout.weigh(true);
+        }
+    }
+
     /// Notes that the registry confirmed the published snapshot; its age begins anew.
     pub fn confirm(&self) {
+        self.shared.retired.sweep();
         self.shared.confirmed.store(Clock::process().exact(), Relaxed);
     }
 
@@ -167,6 +214,17 @@ impl Balancer {
     #[must_use]
     pub fn local(&self) -> Local {
         Local::new(self.clone(), fastrand::u64(..))
+    }
+
+    /// Says whether anybody else holds this balancer.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub fn settings(&self) -> &BalancerSettings {
+        &self.shared.settings
     }
 
     /// Returns the policy.
@@ -217,6 +275,14 @@ impl Balancer {
 }
 
 impl Shared {
+    /// Builds and publishes; called with the lock held.
+    fn rebuild(&self, snapshot: Arc<Snapshot>, ordinal: Ordinal) {
+        let before = self.current.load();
+        let current = Current::build(&self.settings, snapshot, self.seed, ordinal, Some(&before));
+        drop(before);
+        self.retired.keep(self.current.swap(Arc::new(current)));
+    }
+
     /// Returns the counter of this thread, and whether no other thread uses it.
     #[inline]
     fn turns(&self) -> (&AtomicU64, bool) {
@@ -229,43 +295,33 @@ impl Shared {
 }
 
 impl Current {
-    fn build(settings: &BalancerSettings, snapshot: Arc<Snapshot>, seed: u64) -> Self {
-        let group = Group::whole(Arc::clone(&snapshot));
-        let picker = settings.policy.build(&group, seed);
-        Self { snapshot, stage: picker.map(|picker| Stage { group, picker }) }
+    fn build(
+        settings: &BalancerSettings,
+        snapshot: Arc<Snapshot>,
+        seed: u64,
+        ordinal: Ordinal,
+        before: Option<&Self>,
+    ) -> Self {
+        let mut subset = Subset::default();
+        let layout =
+            Layout::build(settings, &snapshot, seed, before.and_then(|before| before.layout.as_ref()), |whole| {
+                let size = settings.subset?;
+                subset = before.map_or(&subset, |before| &before.subset).follow(whole, size as usize);
+                Some(subset.chosen(ordinal).collect())
+            });
+        Self { snapshot, layout, subset }
     }
 
     #[inline]
     fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
-        let stage = self.stage.as_ref()?;
-        let mut worker = Worker::of(turns, alone, self.snapshot.aside(), ask);
-        if !worker.is_open() {
-            return stage.choose_guarded(ask, worker);
+        let layout = self.layout.as_ref()?;
+        let first = layout.first(ask, turns);
+        let stage = layout.stage(first);
+        if !ask.tried().is_empty() || self.snapshot.aside().any() || stage.is_ramping() {
+            return layout.choose_guarded(first, ask, turns, alone);
         }
-        let position = stage.picker.pick(&stage.group, ask, &mut worker)?;
+        let position = stage.pick(ask, &mut Worker::open(turns, alone))?;
         self.snapshot.member(position)
-    }
-}
-
-impl Stage {
-    #[cold]
-    fn choose_guarded(&self, ask: &Ask<'_>, mut worker: Worker<'_>) -> Option<&Arc<Member>> {
-        let Self { group, picker } = self;
-        let snapshot = group.snapshot();
-        for _ in 0..CLAIMS_MAX {
-            let Some(position) = picker.pick(group, ask, &mut worker) else {
-                break;
-            };
-            let member = snapshot.member(position)?;
-            // Another call may have won the trial of an endpoint whose pause is over; look further then.
-            if member.stats().claim() {
-                return Some(member);
-            }
-        }
-        // Everybody left is aside: calling one of them is better than calling nobody.
-        worker.panic();
-        let position = picker.pick(group, ask, &mut worker)?;
-        snapshot.member(position)
     }
 }
 

@@ -71,6 +71,11 @@ impl Picked {
         stats.record(outcome);
     }
 
+    /// Ends it without a call: none was made after all.
+    pub fn release(mut self) {
+        self.recorded = true;
+    }
+
     /// Records how the call went, and ends it.
     pub fn finish(mut self, outcome: Outcome) {
         self.record(outcome);

@@ -8,20 +8,25 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::group::Group;
 use super::hash;
-use crate::endpoint::{Aside, EndpointKey};
+use super::ramp::Ramp;
+use crate::endpoint::{EndpointKey, EndpointStats};
+
+/// Keeps the chance at a ramp apart from other uses of a turn.
+const RAMP_SALT: u64 = 0x05EE_D0F5;
 
 /// Says what one call asks of a policy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask<'a> {
     hash: Option<u64>,
     tried: &'a [EndpointKey],
+    abroad: bool,
 }
 
 impl<'a> Ask<'a> {
     /// Asks for any endpoint.
     #[must_use]
     pub const fn any() -> Self {
-        Self { hash: None, tried: &[] }
+        Self { hash: None, tried: &[], abroad: false }
     }
 
     /// Asks for the endpoint of a key: XXH3-64 with seed 0 over its bytes.
@@ -33,13 +38,34 @@ impl<'a> Ask<'a> {
     /// Asks for the endpoint of a hash computed elsewhere.
     #[must_use]
     pub const fn hash(hash: u64) -> Self {
-        Self { hash: Some(hash), tried: &[] }
+        Self { hash: Some(hash), tried: &[], abroad: false }
     }
 
     /// Leaves out the endpoints a call has already tried.
     #[must_use]
     pub const fn without(mut self, tried: &'a [EndpointKey]) -> Self {
         self.tried = tried;
+        self
+    }
+
+    /// Prefers an endpoint outside the own zone, as a hedge does that should not share the first try's fate. Says
+    /// nothing where no zone is set.
+    #[must_use]
+    pub const fn abroad(mut self) -> Self {
+        self.abroad = true;
+        self
+    }
+
+    /// Says whether other zones are preferred.
+    #[must_use]
+    pub const fn is_abroad(&self) -> bool {
+        self.abroad
+    }
+
+    /// Asks the same with another hash.
+    #[inline]
+    pub(crate) const fn rehashed(mut self, hash: u64) -> Self {
+        self.hash = Some(hash);
         self
     }
 
@@ -69,13 +95,12 @@ pub trait Picker: Send + Sync {
 /// What must be looked at before an endpoint may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// Nobody is aside and nothing was tried.
+    /// Nobody is aside, nobody on a ramp, and nothing was tried.
     Open,
-    /// Those aside at this time, and those tried, are left out.
-    Guarded {
-        /// In milliseconds of the service's clock.
-        now: u64,
-    },
+    /// Those aside, and those tried, are left out.
+    Guarded,
+    /// Too many are aside: opinions about endpoints that the registry calls well do not count; facts do.
+    Doubt,
     /// Everybody left is aside, so being aside does not count; those tried are left out.
     Panic,
 }
@@ -87,34 +112,42 @@ pub struct Worker<'a> {
     /// Nobody else advances the counter at the same time.
     alone: bool,
     gate: Gate,
+    /// In milliseconds of the service's clock; only looked at where the gate is not open.
+    now: u64,
+    /// Who is to be accepted by chance only, and what the chance is drawn from.
+    ramp: Option<&'a Ramp>,
+    salt: u64,
 }
 
 impl<'a> Worker<'a> {
     /// Builds the state for one pick. `turns` is any counter; begin it at a random place.
     #[must_use]
     pub fn new(turns: &'a AtomicU64, group: &Group, ask: &Ask<'_>) -> Self {
-        Self::of(turns, false, group.snapshot().aside(), ask)
+        let aside = group.snapshot().aside();
+        let mut worker = Self::open(turns, false);
+        if !ask.tried.is_empty() || aside.any() {
+            worker.guard(Gate::Guarded, aside.clock().coarse(), None, ask);
+        }
+        worker
     }
 
+    /// Builds the state for a pick in which nothing has to be looked at.
     #[inline]
-    pub(super) fn of(turns: &'a AtomicU64, alone: bool, aside: &Aside, ask: &Ask<'_>) -> Self {
-        let gate = if ask.tried.is_empty() && !aside.any() {
-            Gate::Open
-        } else {
-            Gate::Guarded { now: aside.clock().coarse() }
-        };
-        Self { turns, alone, gate }
+    pub(super) fn open(turns: &'a AtomicU64, alone: bool) -> Self {
+        Self { turns, alone, gate: Gate::Open, now: 0, ramp: None, salt: 0 }
+    }
+
+    /// From here on the gate is this one.
+    pub(super) fn guard(&mut self, gate: Gate, now: u64, ramp: Option<&'a Ramp>, ask: &Ask<'_>) {
+        (self.gate, self.now, self.ramp) = (gate, now, ramp);
+        // Without a key: of the turn that comes next, which is not taken, or a round would lose it.
+        self.salt = ask.hash.unwrap_or_else(|| hash::mix(self.turns.load(Relaxed).wrapping_add(RAMP_SALT)));
     }
 
     /// Says whether endpoints have to be asked about one by one in this pick.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.gate == Gate::Open
-    }
-
-    /// From here on being aside does not count.
-    pub(crate) fn panic(&mut self) {
-        self.gate = Gate::Panic;
     }
 
     /// Takes a turn: a number one above the last one taken on this counter.
@@ -147,10 +180,19 @@ impl<'a> Worker<'a> {
             return false;
         };
         let aside = match self.gate {
-            Gate::Guarded { now } => stats.is_aside(now),
+            Gate::Guarded => stats.is_aside(self.now),
+            Gate::Doubt => stats.is_aside(self.now) && !self.doubts(group, position),
             Gate::Open | Gate::Panic => false,
         };
-        !aside && !ask.tried.contains(&stats.key())
+        let ramps = self.ramp.is_some_and(|ramp| !ramp.accepts(position, self.salt, self.now));
+        !aside && !ramps && !ask.tried.contains(&stats.key())
+    }
+
+    /// Says whether what speaks against an endpoint is an opinion that does not count now: of two that agree, the
+    /// registry and the calls, it does.
+    pub(super) fn doubts(&self, group: &Group, position: usize) -> bool {
+        let well = group.snapshot().weights().get(position).is_some_and(|weight| *weight > 0);
+        self.gate == Gate::Doubt && well && group.stats(position).is_some_and(EndpointStats::is_opinion)
     }
 
     /// Returns the first endpoint of the group the gate allows, looking from the `start`-th on and around:

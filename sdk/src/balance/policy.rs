@@ -5,13 +5,21 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::bounded::Bounded;
+use super::dx_hash::DxHash;
 use super::group::Group;
 use super::least_request::LeastRequest;
+use super::maglev::Maglev;
+use super::peak_ewma::PeakEwma;
 use super::picker::Picker;
 use super::prequal::Prequal;
 use super::random::Draw;
+use super::rendezvous::Rendezvous;
 use super::ring_hash::RingHash;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, round_robin};
+
+/// Endpoints up to which hashing without slots looks at all of them.
+const RENDEZVOUS_MAX: u32 = 32;
 
 /// Builds a user's picker for a group of endpoints, off the request path.
 pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
@@ -35,12 +43,42 @@ pub enum Policy {
         scan_max: u32,
     },
     /// Whoever said lately that it is not busy and fast, by replies to probes (Prequal). Endpoints that answer no
-    /// probes get their share by another policy; so does everybody while there are too few replies.
+    /// probes get their share by peak EWMA; so does everybody while there are too few replies.
     Prequal {
         /// Probes per pick; load reports that come with responses count as probes.
         probes: u32,
     },
-    /// The same endpoint for the same key, on nginx's ketama ring.
+    /// Of two at random, by weight, whoever is expected to answer first: latency (peaks count at once, and fade) times
+    /// calls of this process in flight. Calls are timed.
+    PeakEwma,
+    /// The same endpoint for the same key, over the slots that the registry gives: shares are even, and whoever comes or
+    /// leaves moves no keys but its own. A registry that gives no slots (Consul, or rows written by hand), or gives
+    /// one twice, is hashed by id and node: by rendezvous up to 32 endpoints, beyond on a ring as Envoy's; there keys
+    /// move when the set grows or shrinks past 32.
+    DxHash,
+    /// The same endpoint for the same key, by the best draw of all endpoints: for few.
+    Rendezvous,
+    /// The same endpoint for the same key, by a table of 65,537 entries filled as Envoy's `maglev` is; to agree with an
+    /// Envoy, ask by [`super::hash::xx64`].
+    Maglev,
+    /// The same endpoint for the same key, on a ring as Envoy's `ring_hash` lays it out with XXH64; to agree with an Envoy,
+    /// ask by [`super::hash::xx64`].
+    EnvoyRing {
+        /// Points on the ring at least: `minimum_ring_size`.
+        points_min: u32,
+        /// Points at most: `maximum_ring_size`.
+        points_max: u32,
+    },
+    /// A hash policy, but nobody has more calls in flight than its share times a factor; what is beyond goes elsewhere,
+    /// the same way for the same key. Built by [`Policy::bounded`].
+    Bounded {
+        /// Whom a key belongs to while there is room.
+        hash: Box<Policy>,
+        /// Calls in flight at most, in percent of the fair share.
+        factor: u32,
+    },
+    /// The same endpoint for the same key, on nginx's ketama ring; to agree with an nginx, ask by
+    /// [`super::hash::crc32`].
     RingHash {
         /// Points per unit of weight; nginx has 160.
         points: u32,
@@ -62,6 +100,18 @@ impl Policy {
     /// Ring hash as nginx has it.
     pub const RING_HASH: Self = Self::RingHash { points: 160 };
 
+    /// Ring hash as Envoy has it.
+    pub const ENVOY_RING: Self = Self::EnvoyRing { points_min: 1024, points_max: 8 << 20 };
+    /// The hash policy to take where nobody else has to be agreed with.
+    pub const DX_HASH: Self = Self::DxHash;
+
+    /// Bounds a hash policy: nobody has more calls in flight than `factor` percent of its fair share, 125 for instance.
+    /// Less than 100 counts as 100. Over a policy that does not hash, the bound tries some of its choices.
+    #[must_use]
+    pub fn bounded(self, factor: u32) -> Self {
+        Self::Bounded { hash: Box::new(self), factor }
+    }
+
     /// Makes a policy of a user's picker.
     pub fn custom<P: Picker + 'static>(
         name: &'static str,
@@ -79,6 +129,12 @@ impl Policy {
             Self::Random => "random",
             Self::WeightedRandom => "weighted_random",
             Self::LeastRequest { .. } => "least_request",
+            Self::PeakEwma => "peak_ewma",
+            Self::DxHash => "dx_hash",
+            Self::Rendezvous => "rendezvous",
+            Self::Maglev => "maglev",
+            Self::EnvoyRing { .. } => "envoy_ring",
+            Self::Bounded { .. } => "bounded",
             Self::Prequal { .. } => "prequal",
             Self::RingHash { .. } => "ring_hash",
             Self::Custom { name, .. } => name,
@@ -89,7 +145,8 @@ impl Policy {
     #[inline]
     #[must_use]
     pub fn is_timed(&self) -> bool {
-        matches!(self, Self::Prequal { .. } | Self::Custom { .. })
+        // Bounded: reports grow old by the clock that timed calls keep going.
+        matches!(self, Self::PeakEwma | Self::Prequal { .. } | Self::Bounded { .. } | Self::Custom { .. })
     }
 
     /// Builds the picker for a group. `seed` is this client's own: clients with different seeds
@@ -104,13 +161,25 @@ impl Policy {
             return None;
         }
         match self {
-            Self::RoundRobin => Schedule::equal(group, seed).map(boxed),
+            Self::RoundRobin => round_robin(group, seed),
             Self::SmoothWeighted => Schedule::weighted(group, seed).map(boxed),
             Self::Random => Some(boxed(Draw::Uniform)),
             Self::WeightedRandom => Some(boxed(Draw::weighted(group))),
             Self::LeastRequest { scan_max } => Some(boxed(LeastRequest::new(group, *scan_max))),
+            Self::PeakEwma => Some(boxed(PeakEwma::new(group))),
+            Self::DxHash => match DxHash::new(group) {
+                Some(slots) => Some(boxed(slots)),
+                None if group.len() <= RENDEZVOUS_MAX => Some(boxed(Rendezvous::new(group))),
+                None => RingHash::by_id(group).map(boxed),
+            },
+            Self::Rendezvous => Some(boxed(Rendezvous::new(group))),
+            Self::Maglev => Some(boxed(Maglev::new(group))),
+            Self::EnvoyRing { points_min, points_max } => RingHash::envoy(group, *points_min, *points_max).map(boxed),
+            Self::Bounded { hash, factor } => {
+                hash.build(group, seed).map(|picker| boxed(Bounded::new(group, picker, *factor)))
+            }
+            Self::RingHash { points } => RingHash::ketama(group, *points).map(boxed),
             Self::Prequal { .. } => Prequal::build(group),
-            Self::RingHash { points } => RingHash::new(group, *points).map(boxed),
             Self::Custom { build, .. } => Some(build(group)),
         }
     }
@@ -129,6 +198,7 @@ impl fmt::Debug for Policy {
             Self::LeastRequest { scan_max } => write!(f, "least_request(scan_max {scan_max})"),
             Self::Prequal { probes } => write!(f, "prequal(probes {probes})"),
             Self::RingHash { points } => write!(f, "ring_hash(points {points})"),
+            Self::Bounded { hash, factor } => write!(f, "bounded({hash:?}, {factor} %)"),
             other => f.write_str(other.name()),
         }
     }

@@ -2,26 +2,23 @@
 //!
 //! The rule and the replies are [`crate::endpoint::Replies`]; this file says among whom they may choose, and what
 //! happens without them. Endpoints that advertise no port for probes ("silent") would never be chosen by replies: they
-//! get the share of calls that their weights are of all, by the policy fallen back to, among themselves. The others
+//! get the share of calls that their weights are of all, by peak EWMA, among themselves. The others
 //! are chosen by replies, and while there are fewer than two, by the same policy. Also: whom a prober may probe, and
 //! how a report of load that came with a response finds its way into the pool. When to probe is decided in `load`.
 
 use std::sync::Arc;
 
 use super::group::Group;
-use super::least_request::LeastRequest;
+use super::peak_ewma::PeakEwma;
 use super::picker::{Ask, Picker, Worker};
 use super::random::Draw;
 use super::{Balancer, Picked, Policy};
 use crate::catalog::Snapshot;
 use crate::endpoint::{Endpoint, Load};
 
-/// Endpoints that are compared without replies before two choices become cheaper.
-const SCAN_MAX: u32 = 12;
-
 /// Builds the policy that is fallen back to.
-fn fallback(group: &Group) -> LeastRequest {
-    LeastRequest::new(group, SCAN_MAX)
+fn fallback(group: &Group) -> PeakEwma {
+    PeakEwma::new(group)
 }
 
 /// Chooses by replies to probes.
@@ -43,7 +40,7 @@ struct Silent {
 /// A policy over a part of the group.
 struct Side {
     group: Option<Group>,
-    picker: LeastRequest,
+    picker: PeakEwma,
 }
 
 impl Prequal {
@@ -145,7 +142,7 @@ impl Balancer {
     pub fn targets(&self) -> Option<Targets> {
         let Policy::Prequal { .. } = self.policy() else { return None };
         let current = self.shared.current.load();
-        let group = current.stage.as_ref()?.group.clone();
+        let group = current.layout.as_ref()?.group();
         let ports = group.snapshot().probe_ports();
         let probed = (0..group.len()).any(|nth| ports.get(group.at(nth)).is_some_and(|port| *port != 0));
         probed.then(|| Targets { draw: Draw::weighted(&group), group })

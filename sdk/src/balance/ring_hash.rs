@@ -1,43 +1,43 @@
-//! Consistent hashing on nginx's ketama ring, bit for bit.
+//! Consistent hashing on a ring, as nginx lays it out and as Envoy does, bit for bit.
 //!
-//! Layout. Each eligible endpoint of weight w puts `points × w` points (160 in nginx) on a ring of
+//! nginx's ketama. Each eligible endpoint of weight w puts `points × w` points (160 in nginx) on a ring of
 //! 32 bits. Point j of `host:port` is CRC-32 over the bytes of `host`, one zero byte, the digits of
 //! `port`, and the four bytes of point j−1, lowest first (zero before the first). A key belongs to
 //! the first point at or above the low 32 bits of its hash, and past the last point to the first.
 //! Of two points with one hash the endpoint that is earlier by id, then node, keeps it.
 //!
-//! Look-up. An index over the leading bits of the ring names the first point of each bucket; a short
-//! scan does the rest: two cache lines where a binary search over 16 million points takes two dozen.
+//! Envoy's ring of 64 bits. Point j of `host:port` is XXH64, seed 0, over those bytes, `_` and the digits of j. The
+//! lightest endpoint has a whole number of points, the least with which the ring has `points_min`; the others have as
+//! many as their share says, counted along the order of id and node. A key belongs to the first point at or above its
+//! hash. Laid out by id instead of address it is what hashing over slots falls back to.
 
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
+use super::ring::{Ring, sort_spread};
+use crate::endpoint::Endpoint;
 
-/// Points on a ring at most: 512 MiB of them. Beyond, every endpoint's points shrink alike.
+/// Points on a ring at most: 1.6 GB of them. Beyond, every endpoint's points shrink alike.
 const POINTS_MAX: u64 = 1 << 26;
-/// Points per bucket of the index at most; measured against 1, 2, 12 and 32.
-const POINTS_PER_BUCKET: usize = 4;
-/// Points compared at once; measured against 8.
-const WINDOW: usize = 4;
 /// Points looked at beyond the key's own, in search of an endpoint that is not left out.
 const WALK_MAX: usize = 512;
+/// Points per endpoint of a ring by id; balance and disruption as nginx's ring has them.
+const POINTS_BY_ID: u64 = 160;
 
-/// Looks keys up on a ketama ring.
+/// Looks keys up on a ring.
 #[derive(Debug)]
 pub(super) struct RingHash {
-    /// Hash in the upper half, position in the lower; sorted, hashes distinct.
-    points: Box<[u64]>,
-    /// For each value of the leading bits, the first point at or above it.
-    index: Box<[u32]>,
+    ring: Ring,
+    /// What brings an ask's hash to the width of the ring: 32 for the narrow one, else 0.
     shift: u32,
 }
 
 impl RingHash {
-    /// Builds the ring with `points` per unit of weight; `None` when nobody is there.
-    pub(super) fn new(group: &Group, points: u32) -> Option<Self> {
+    /// Builds nginx's ring with `points` per unit of weight; `None` when nobody is there.
+    pub(super) fn ketama(group: &Group, points: u32) -> Option<Self> {
         let full = |weight: u32| u64::from(weight) * u64::from(points.max(1));
         let wanted: u64 = group.weighted().map(|(_, weight)| full(weight)).sum();
-        let mut ring = Vec::with_capacity(wanted.min(POINTS_MAX) as usize);
+        let mut words = Vec::with_capacity(wanted.min(POINTS_MAX) as usize);
         let mut positions = Vec::with_capacity(group.len() as usize);
         for (rank, (position, weight, member)) in (0u64..).zip(group.ordered()) {
             let share = if wanted <= POINTS_MAX {
@@ -49,53 +49,59 @@ impl RingHash {
             let mut hash = 0;
             for _ in 0..share {
                 hash = !hash::update_word(base, hash);
-                ring.push(u64::from(hash) << 32 | rank);
+                words.push(u64::from(hash) << 32 | rank);
             }
             positions.push(position);
         }
-        ring.sort_unstable();
-        ring.dedup_by_key(|point| *point >> 32);
+        let mut words = sort_spread(words);
+        words.dedup_by_key(|word| *word >> 32);
         // Ranks decided who keeps a point; from here on positions are what is wanted.
-        for point in &mut ring {
-            *point = *point >> 32 << 32 | u64::from(positions[*point as u32 as usize]);
+        for word in &mut words {
+            *word = *word >> 32 << 32 | u64::from(positions[*word as u32 as usize]);
         }
-        Self::index(ring)
+        Ring::narrow(words).map(|ring| Self { ring, shift: 32 })
     }
 
-    fn index(points: Vec<u64>) -> Option<Self> {
-        if points.is_empty() {
-            return None;
-        }
-        let buckets = (points.len() / POINTS_PER_BUCKET).next_power_of_two().max(2);
-        let shift = 32 - buckets.trailing_zeros();
-        let mut index = Vec::with_capacity(buckets);
-        let mut at = 0;
-        for bucket in 0..buckets as u64 {
-            while points.get(at).is_some_and(|point| (point >> 32) >> shift < bucket) {
-                at += 1;
-            }
-            index.push(at as u32);
-        }
-        Some(Self { points: points.into(), index: index.into(), shift })
+    /// Builds Envoy's ring; `None` when nobody is there.
+    pub(super) fn envoy(group: &Group, points_min: u32, points_max: u32) -> Option<Self> {
+        let address = |endpoint: &Endpoint| endpoint.authority().as_bytes().to_vec();
+        Self::shares(group, points_min.into(), u64::from(points_max).min(POINTS_MAX), address)
     }
 
-    /// Returns the place on the ring of the first point at or above `hash`, which may be past the last.
-    #[inline]
-    fn place(&self, hash: u32) -> usize {
-        let mut at = self.index[(hash >> self.shift) as usize] as usize;
-        let least = u64::from(hash) << 32;
-        // Counting in a window costs no guess; asking one point after the other costs a wrong one a pick.
-        while let Some(window) = self.points.get(at..at + WINDOW) {
-            let below = window.iter().filter(|point| **point < least).count();
-            at += below;
-            if below < WINDOW {
-                return at;
+    /// Builds Envoy's ring by id and node, with a zero byte between; `None` when nobody is there.
+    pub(super) fn by_id(group: &Group) -> Option<Self> {
+        let wanted = u64::from(group.len()) * POINTS_BY_ID;
+        Self::shares(group, wanted, POINTS_MAX, |endpoint| {
+            let (id, node) = endpoint.identity();
+            [id.as_bytes(), &[0], node.as_bytes()].concat()
+        })
+    }
+
+    fn shares(group: &Group, least: u64, most: u64, name: impl Fn(&Endpoint) -> Vec<u8>) -> Option<Self> {
+        let total: u64 = group.weighted().map(|(_, weight)| u64::from(weight)).sum();
+        let share = |weight: u32| f64::from(weight) / total as f64;
+        let lightest = group.weighted().map(|(_, weight)| share(weight)).reduce(f64::min)?;
+        let scale = ((lightest * least as f64).ceil() / lightest).min(most as f64);
+        let mut points = Vec::with_capacity(scale.ceil() as usize);
+        // Running sums of numbers that are not whole, in Envoy's order, so that its roundings are ours.
+        let (mut set, mut due) = (0.0, 0.0);
+        for (position, weight, member) in group.ordered() {
+            let mut text = name(member.endpoint());
+            text.push(b'_');
+            let len = text.len();
+            due += scale * share(weight);
+            let mut number = 0u64;
+            while set < due {
+                text.truncate(len);
+                push_digits(&mut text, number);
+                points.push((hash::xx64(&text), position));
+                number += 1;
+                set += 1.0;
             }
         }
-        while self.points.get(at).is_some_and(|point| *point < least) {
-            at += 1;
-        }
-        at
+        // Stable: of two equal points the earlier endpoint's comes first.
+        points.sort_by_key(|(hash, _)| *hash);
+        Ring::wide(points).map(|ring| Self { ring, shift: 0 })
     }
 }
 
@@ -104,18 +110,14 @@ impl Picker for RingHash {
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         // A call without a key has no home; any will do.
         let hash = ask.hashed().unwrap_or_else(|| worker.random());
-        let place = self.place(hash as u32);
-        let own = *self.points.get(place).or_else(|| self.points.first())? as u32;
+        let key = hash << self.shift;
         if worker.is_open() {
-            return Some(own as usize);
+            return Some(self.ring.owner(key) as usize);
         }
         // Onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.
-        let onward = self.points[place..].iter().chain(&self.points[..place]);
-        let found = onward
-            .take(WALK_MAX)
-            .map(|point| *point as u32 as usize)
-            .find(|position| worker.allows(group, ask, *position));
-        found.or_else(|| {
+        let onward = self.ring.walk(key).take(WALK_MAX).map(|owner| owner as usize);
+        let mut allowed = onward.filter(|position| worker.allows(group, ask, *position));
+        allowed.next().or_else(|| {
             let start = hash::below(hash as u32, group.len());
             worker.first_allowed(group, ask, start)
         })
@@ -129,110 +131,106 @@ fn base(host: &str, port: u16) -> u32 {
     hash::update(state, port.to_string().as_bytes())
 }
 
+fn push_digits(text: &mut Vec<u8>, mut number: u64) {
+    let begin = text.len();
+    loop {
+        text.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text[begin..].reverse();
+}
+
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use std::sync::Arc;
 
     use super::*;
     use crate::catalog::Snapshot;
-    use crate::endpoint::Endpoint;
 
     /// Ids are chosen so that their order is that of the list, as nginx's is that of its file.
-    fn group(authorities: &[&str], weight: u32) -> Group {
+    fn group(authorities: &[&str], weight: impl Fn(usize) -> u32) -> Group {
         let rows = authorities.iter().enumerate().map(|(n, authority)| {
             let (host, port) = authority.rsplit_once(':').unwrap();
-            Endpoint::new(&format!("{n:03}"), host, port.parse().unwrap()).weighted(weight, 1)
+            Endpoint::new(&format!("{n:03}"), host, port.parse().unwrap()).weighted(weight(n), 1)
         });
         Group::whole(Arc::new(Snapshot::empty("web").next(rows, 1)))
     }
 
-    fn nine() -> Vec<String> {
-        (1..=9).map(|n| format!("10.0.0.{n}:443")).collect()
+    fn nine(weight: impl Fn(usize) -> u32) -> Group {
+        let nine: Vec<String> = (1..=9).map(|n| format!("10.0.0.{n}:443")).collect();
+        group(&nine.iter().map(String::as_str).collect::<Vec<_>>(), weight)
     }
 
-    fn ring(authorities: &[&str], weight: u32) -> RingHash {
-        RingHash::new(&group(authorities, weight), 160).unwrap()
+    fn ketama(group: &Group) -> RingHash {
+        RingHash::ketama(group, 160).unwrap()
     }
 
-    /// CRC-32 over all points in order, each as hash and position, lowest byte first.
-    fn digest(ring: &RingHash) -> u32 {
-        let bytes: Vec<u8> = ring
-            .points
-            .iter()
-            .flat_map(|point| [(point >> 32) as u32, *point as u32])
-            .flat_map(u32::to_le_bytes)
-            .collect();
-        hash::crc32(&bytes)
+    fn envoy(group: &Group) -> RingHash {
+        RingHash::envoy(group, 1024, 8 << 20).unwrap()
     }
 
-    fn owner(ring: &RingHash, hash: u32) -> u32 {
-        let place = ring.place(hash);
-        *ring.points.get(place).unwrap_or(&ring.points[0]) as u32
+    /// How many points, and CRC-32 over all in order, each as hash (32 bits of a narrow one) and position, lowest byte first.
+    fn digest(ring: &RingHash) -> (usize, u32) {
+        let width = if ring.shift == 0 { 8 } else { 4 };
+        let bytes =
+            |(hash, owner): (u64, u32)| [&(hash >> ring.shift).to_le_bytes()[..width], &owner.to_le_bytes()].concat();
+        (ring.ring.all().count(), hash::crc32(&ring.ring.all().flat_map(bytes).collect::<Vec<u8>>()))
     }
 
-    // The vectors come from a second implementation (a few lines over a library's CRC-32 and XXH3), which
-    // was first found equal to the answers of a real nginx.
+    fn owner(ring: &RingHash, hash: u64) -> u32 {
+        ring.ring.owner(hash << ring.shift)
+    }
+
+    // The vectors come from a second implementation (a few lines over a library's CRC-32, XXH3 and XXH64), which
+    // was first found equal to the answers of a real nginx and a real Envoy.
     #[test]
     fn golden_rings() {
-        let nine = nine();
-        let nine: Vec<&str> = nine.iter().map(String::as_str).collect();
-        let nine = ring(&nine, 1);
-        let first: Vec<u32> = nine.points[..4].iter().map(|p| (p >> 32) as u32).collect();
+        let nine = nine(|_| 1);
+        let first: Vec<u64> = ketama(&nine).ring.all().take(4).map(|(hash, _)| hash >> 32).collect();
         assert_eq!(first, [0x0024_6D18, 0x00B3_01A2, 0x00B3_7748, 0x00C2_E48A]);
-        assert_eq!((nine.points.len(), digest(&nine)), (1440, 0xE190_7B92));
+        assert_eq!(digest(&ketama(&nine)), (1440, 0xE190_7B92));
+        assert_eq!(digest(&envoy(&nine)), (1026, 0xD080_2476));
         let mixed = ["[2001:db8::1]:80", "web-2.internal:65535", "10.0.0.3:1"];
-        let mixed = ring(&mixed, 2);
-        assert_eq!((mixed.points.len(), digest(&mixed)), (960, 0xCEB7_E227));
+        assert_eq!(digest(&ketama(&group(&mixed, |_| 2))), (960, 0xCEB7_E227));
+        assert_eq!(digest(&envoy(&group(&mixed, |n| [2, 3, 7][n]))), (1026, 0xB466_27B0));
+        assert_eq!(digest(&RingHash::by_id(&group(&mixed, |_| 5)).unwrap()), (480, 0x54ED_DDA7));
     }
 
     #[test]
     fn golden_owners() {
-        let nine = nine();
-        let nine: Vec<&str> = nine.iter().map(String::as_str).collect();
-        let nine = ring(&nine, 1);
-        // Key, owner as nginx chooses it (CRC-32 of the key), owner as an ask by key chooses it.
-        for (key, by_crc32, by_key) in [
-            ("", 7, 2),
-            ("a", 9, 9),
-            ("user:42", 1, 8),
-            ("/index.html", 2, 6),
-            ("00000000-0000-0000-0000-000000000000", 3, 4),
-            ("éclair", 4, 9),
-            ("key-0", 6, 5),
-            ("key-1", 6, 7),
-            ("key-2", 6, 5),
-            ("key-3", 5, 8),
-            ("key-4", 1, 2),
-            ("key-5", 8, 4),
+        let nine = nine(|_| 1);
+        let (ketama, envoy) = (ketama(&nine), envoy(&nine));
+        // Key, owner as nginx chooses it (CRC-32 of the key), as an ask by key chooses it there, as Envoy chooses it.
+        for (key, by_crc32, by_key, by_xx64) in [
+            ("", 7, 2, 5),
+            ("a", 9, 9, 5),
+            ("user:42", 1, 8, 2),
+            ("/index.html", 2, 6, 9),
+            ("00000000-0000-0000-0000-000000000000", 3, 4, 4),
+            ("éclair", 4, 9, 7),
+            ("key-0", 6, 5, 2),
+            ("key-1", 6, 7, 2),
+            ("key-2", 6, 5, 1),
+            ("key-3", 5, 8, 8),
+            ("key-4", 1, 2, 6),
+            ("key-5", 8, 4, 3),
         ] {
             let bytes = key.as_bytes();
-            assert_eq!(owner(&nine, hash::crc32(bytes)) + 1, by_crc32, "{key}");
-            assert_eq!(owner(&nine, hash::key(bytes) as u32) + 1, by_key, "{key}");
+            assert_eq!(owner(&ketama, hash::crc32(bytes).into()) + 1, by_crc32, "{key}");
+            assert_eq!(owner(&ketama, hash::key(bytes)) + 1, by_key, "{key}");
+            assert_eq!(owner(&envoy, hash::xx64(bytes)) + 1, by_xx64, "{key}");
         }
     }
 
     #[test]
     fn the_order_of_the_answer_does_not_matter() {
         let rows = || (0..50).map(|n| Endpoint::new(&format!("{n}"), &format!("10.0.0.{n}"), 80));
-        let ring = |snapshot| RingHash::new(&Group::whole(Arc::new(snapshot)), 160).unwrap();
+        let ring = |snapshot| ketama(&Group::whole(Arc::new(snapshot)));
         let up = ring(Snapshot::empty("web").next(rows(), 1));
         let down = ring(Snapshot::empty("web").next(rows().rev(), 2));
-        assert_eq!(up.points, down.points);
-    }
-
-    proptest! {
-        #[test]
-        fn the_index_finds_what_a_search_finds(
-            hashes in proptest::collection::btree_set(any::<u32>(), 1..200),
-            keys in proptest::collection::vec(any::<u32>(), 50),
-        ) {
-            let points: Vec<u64> = hashes.iter().map(|hash| u64::from(*hash) << 32).collect();
-            let ring = RingHash::index(points.clone()).unwrap();
-            for key in keys.into_iter().chain(hashes).chain([0, u32::MAX]) {
-                prop_assert_eq!(ring.place(key), points.partition_point(|point| *point < u64::from(key) << 32));
-            }
-        }
+        assert!(up.ring.all().eq(down.ring.all()));
     }
 }

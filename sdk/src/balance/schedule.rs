@@ -1,10 +1,11 @@
-//! Policies that walk a fixed list by turns: round robin and smooth weighted round robin.
+//! Policies that walk a fixed order by turns: round robin and smooth weighted round robin.
 //!
-//! The list is laid out when the set changes: for round robin every eligible endpoint once, in an
+//! The order is laid out when the set changes: for round robin every eligible endpoint once, in an
 //! order that differs per client so that clients do not walk in lock-step; for smooth weighted one
 //! slot per share, spread as evenly as the shares allow. A pick is a turn and one load. Someone left
 //! out costs another turn, not the next slot: taking the next slot would give the neighbour of a dead
-//! endpoint twice its load.
+//! endpoint twice its load. Of many endpoints round robin keeps no list: it goes round in steps of a client's own
+//! length that has no divisor in common with their number, so that it comes to everybody once a round.
 
 use super::group::Group;
 use super::hash;
@@ -17,6 +18,8 @@ const SLOTS_MIN: u64 = 4096;
 const SLOTS_PER_ENDPOINT: u64 = 4;
 /// Most slots a schedule grows to so that a very light endpoint still gets one.
 const SLOTS_FOR_LIGHT: u64 = 65_536;
+/// Up to so many endpoints round robin keeps a shuffled list.
+const LISTED_MAX: u32 = 256;
 /// Turns taken in search of an allowed endpoint before all are walked.
 const TURNS_MAX: u32 = 16;
 
@@ -28,8 +31,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Lays out plain round robin; `None` when nobody is eligible.
-    pub(super) fn equal(group: &Group, seed: u64) -> Option<Self> {
+    /// Lays out plain round robin over a list; `None` when nobody is eligible.
+    fn equal(group: &Group, seed: u64) -> Option<Self> {
         Self::walk(shuffled(group, seed).map(|(position, _)| position).collect())
     }
 
@@ -60,6 +63,55 @@ impl Picker for Schedule {
         let start = self.modulo.of(slot) % group.len().max(1);
         worker.first_allowed(group, ask, start)
     }
+}
+
+/// Goes round in steps.
+#[derive(Debug)]
+pub(super) struct Strides {
+    stride: u32,
+    modulo: Modulo,
+}
+
+impl Strides {
+    fn new(len: u32, seed: u64) -> Self {
+        // So that number × stride stays below 2^32; few of so many lengths have a divisor in common with `len`.
+        let longest = u32::MAX / len.max(1);
+        let first = hash::below((hash::mix(seed) >> 32) as u32, longest) + 1;
+        let stride = (1..=first).rev().find(|stride| gcd(*stride, len) == 1).unwrap_or(1);
+        Self { stride, modulo: Modulo::by(len.max(1)) }
+    }
+
+    #[inline]
+    fn at(&self, turn: u64) -> u32 {
+        self.modulo.of(self.modulo.of(turn as u32) * self.stride)
+    }
+}
+
+impl Picker for Strides {
+    #[inline]
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let mut nth = 0;
+        for _ in 0..TURNS_MAX {
+            nth = self.at(worker.turn());
+            if nth >= group.len() {
+                return None;
+            }
+            let position = group.at(nth);
+            if worker.allows(group, ask, position) {
+                return Some(position);
+            }
+        }
+        worker.first_allowed(group, ask, nth)
+    }
+}
+
+/// Builds plain round robin; `None` when nobody is eligible.
+pub(super) fn round_robin(group: &Group, seed: u64) -> Option<Box<dyn Picker>> {
+    if group.len() > LISTED_MAX {
+        return Some(Box::new(Strides::new(group.len(), seed)));
+    }
+    let list = Schedule::equal(group, seed)?;
+    Some(Box::new(list))
 }
 
 /// Returns position and weight of the eligible, in this client's own order. An endpoint's place hangs
@@ -160,6 +212,14 @@ mod tests {
                 let due = f64::from(*weight) / total as f64;
                 prop_assert!((got - due).abs() <= 1.0 / 4096.0, "{got} for {due}");
             }
+        }
+
+        #[test]
+        fn steps_come_to_everybody_once_a_round(len in 1u32..5000, seed: u64) {
+            let strides = Strides::new(len, seed);
+            let mut seen: Vec<u32> = (0..u64::from(len)).map(|turn| strides.at(turn)).collect();
+            seen.sort_unstable();
+            prop_assert!(seen.into_iter().eq(0..len));
         }
 
         #[test]

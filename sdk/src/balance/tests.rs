@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::endpoint::{Ejection, Endpoint, Health, Outcome};
 
-fn policies() -> Vec<Policy> {
+pub(super) fn policies() -> Vec<Policy> {
     vec![
         Policy::RoundRobin,
         Policy::SmoothWeighted,
@@ -20,25 +20,31 @@ fn policies() -> Vec<Policy> {
         Policy::WeightedRandom,
         Policy::LEAST_REQUEST,
         Policy::LeastRequest { scan_max: 0 },
+        Policy::PeakEwma,
+        Policy::DX_HASH,
+        Policy::Rendezvous,
+        Policy::Maglev,
+        Policy::ENVOY_RING,
+        Policy::DX_HASH.bounded(125),
         Policy::RingHash { points: 40 },
     ]
 }
 
-fn row(number: usize) -> Endpoint {
+pub(super) fn row(number: usize) -> Endpoint {
     Endpoint::new(&format!("web-{number:03}"), &format!("10.0.0.{number}"), 80)
 }
 
-fn snapshot(rows: impl IntoIterator<Item = Endpoint>) -> (Clock, Arc<Snapshot>) {
+pub(super) fn snapshot(rows: impl IntoIterator<Item = Endpoint>) -> (Clock, Arc<Snapshot>) {
     let clock = Clock::manual();
     let empty = Snapshot::empty_with("web", Ejection::default(), clock.clone());
     (clock, Arc::new(empty.next(rows, 1)))
 }
 
-fn rows(len: usize) -> Vec<Endpoint> {
+pub(super) fn rows(len: usize) -> Vec<Endpoint> {
     (0..len).map(row).collect()
 }
 
-fn counts(balancer: &Balancer, picks: usize) -> BTreeMap<String, usize> {
+pub(super) fn counts(balancer: &Balancer, picks: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for number in 0..picks as u64 {
         let id = balancer.choose(&Ask::hash(hash::mix(number)), |m| m.endpoint().id().to_owned()).unwrap();
@@ -72,7 +78,8 @@ proptest! {
         for policy in policies() {
             let clock = Clock::manual();
             let empty = Snapshot::empty_with("web", Ejection::default(), clock.clone());
-            let balancer = Balancer::with_seed(policy.clone(), Arc::new(empty), seed);
+            let settings = BalancerSettings::new(policy.clone()).panic_threshold(0);
+            let balancer = Balancer::with_seed(settings, Arc::new(empty), seed);
             for set in &sets {
                 let rows = set.iter().map(|(n, weight, health)| {
                     row(usize::from(*n)).weighted(*weight, weight / 3).with_health(*health)

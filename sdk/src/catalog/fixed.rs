@@ -59,10 +59,17 @@ impl Catalog {
         self.handle(service).shared.balancer(settings.into())
     }
 
+    /// Returns the balancer of a policy over a service, if the service was ever named.
+    #[cfg(any(feature = "hyper", feature = "reqwest"))]
+    pub(crate) fn find(&self, service: &str, policy: &crate::balance::Policy) -> Option<Balancer> {
+        let known = self.services.lock().contains_key(service);
+        known.then(|| self.balancer(service, policy.clone()))
+    }
+
     fn handle(&self, service: &str) -> Arc<WatchHandle> {
         let mut services = self.services.lock();
         let handle = services.entry(service.to_owned()).or_insert_with(|| {
-            let shared = Arc::new(Shared::new(Snapshot::empty(service)));
+            let shared = Arc::new(Shared::new(Snapshot::empty(service), None));
             Arc::new(WatchHandle { shared, ended: CancellationToken::new(), _end: None, probing: None })
         });
         Arc::clone(handle)

@@ -9,9 +9,11 @@ mod chunk;
 mod fixed;
 mod snapshot;
 mod store;
+mod sweep;
 
 pub use change::Change;
 pub use chunk::Member;
 pub use fixed::Catalog;
 pub use snapshot::{Members, Snapshot};
+pub(crate) use store::Writer;
 pub use store::{LastGood, Store, StoreError};

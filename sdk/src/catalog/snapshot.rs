@@ -164,6 +164,7 @@ impl Snapshot {
         } else {
             (0u32..).zip(&weights).filter(|(_, weight)| **weight > 0).map(|(at, _)| at).collect()
         };
+        self.aside.set_eligible(eligible_len as u32);
         Self {
             service: Arc::clone(&self.service),
             index,

@@ -1,11 +1,12 @@
 //! The last good answer of a service on disk, for a start while no server answers.
 //!
-//! A file holds magic, format version, checksum (XXH3-64) and the answer as it came; it is written beside
-//! its place and renamed, so that a reader sees the old one or the new one. Written at most once a
+//! A file holds magic, format version, checksum (XXH3-64) and the answer as it came; it is written and synced beside
+//! its place and renamed, so that a reader sees the old one or the new one, even after a loss of power. Written at most once a
 //! second, off the request path. Decides nothing about when it is used: that is `watch`.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -165,15 +166,30 @@ impl Store {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(io("creating", folder))?;
         }
-        // Two processes may share the folder.
-        let beside = self.path.with_extension(format!("{}.tmp", std::process::id()));
+        // Two processes may share the folder, and two clients a process.
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let turn = WRITES.fetch_add(1, Ordering::Relaxed);
+        let beside = self.path.with_extension(format!("{}-{turn}.tmp", std::process::id()));
         let write = || {
             let mut file = std::fs::File::create(&beside)?;
             file.write_all(&answer.encode())?;
             file.sync_data()
         };
-        write().map_err(io("writing", &beside))?;
-        std::fs::rename(&beside, &self.path).map_err(io("replacing", &self.path))
+        let replace = || {
+            write().map_err(io("writing", &beside))?;
+            std::fs::rename(&beside, &self.path).map_err(io("replacing", &self.path))
+        };
+        if let Err(error) = replace() {
+            // What is left beside it helps nobody; the first error is the one to tell.
+            let _ = std::fs::remove_file(&beside);
+            return Err(error);
+        }
+        // The new name itself lives in the folder.
+        #[cfg(unix)]
+        if let Some(folder) = self.path.parent() {
+            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("syncing", folder))?;
+        }
+        Ok(())
     }
 
     /// Starts writing answers behind the caller's back.
@@ -226,6 +242,13 @@ mod tests {
         store.save(&answer).unwrap();
         assert_eq!(store.load().unwrap(), Some(answer));
         assert!(Store::new(folder.path(), "dc2", "web").path() != Store::new(folder.path(), "", "web").path());
+        let names: Vec<_> = std::fs::read_dir(store.path().parent().unwrap()).unwrap().flatten().collect();
+        assert_eq!(names.len(), 1, "nothing is left beside it: {names:?}");
+        let blocked = Store::new(folder.path(), "", "blocked");
+        std::fs::create_dir_all(blocked.path().join("x")).unwrap();
+        assert!(blocked.save(&LastGood::now(Index(1), Bytes::new())).is_err());
+        let strays = std::fs::read_dir(folder.path()).unwrap().flatten();
+        assert!(!strays.map(|file| file.path()).any(|path| path.extension().is_some_and(|end| end == "tmp")));
         let long = Store::new(folder.path(), "", &"ü".repeat(256));
         long.save(&LastGood::now(Index(1), Bytes::new())).unwrap();
     }

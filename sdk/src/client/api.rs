@@ -77,7 +77,11 @@ impl Api {
             options.wait.unwrap_or(callboard_proto::index::WAIT_DEFAULT).min(callboard_proto::index::WAIT_MAX)
         });
         let timeout = wait + wait / 16 + self.request_timeout;
-        self.transport.send(&Method::GET, &self.target(path, options), &Bytes::new(), Repeat::Safe, timeout).await
+        let target = self.target(path, options);
+        match options.index {
+            Some(_) => self.transport.wait(&target, timeout).await,
+            None => self.transport.send(&Method::GET, &target, &Bytes::new(), Repeat::Safe, timeout).await,
+        }
     }
 
     /// Writes, and expects nothing back. Every such write is one whose repetition does no harm.

@@ -61,6 +61,11 @@ impl fmt::Display for Key<'_> {
     }
 }
 
+/// Returns the path of a key.
+pub(crate) fn kv_path(key: &str) -> String {
+    format!("/v1/kv/{}", Key(key))
+}
+
 impl Client {
     /// Reads a key; none when it does not exist, with the index at which it may come to exist.
     ///

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds in the millisecond at which clocks begin, so that 0 can mean "never".
 const MICROS: u64 = 1000;
@@ -30,6 +30,9 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// What a manual clock says of the time of day when it begins, in seconds since 1970.
+    pub const MANUAL_EPOCH: u64 = 1_700_000_000;
+
     /// Returns the clock of this process.
     #[must_use]
     pub fn process() -> Self {
@@ -69,13 +72,30 @@ impl Clock {
         }
     }
 
-    /// Reads the true time in microseconds, on the same scale: for the length of calls. Does not tick.
+    /// Reads the true time in microseconds, on the same scale: for the length of calls. Ticks once a millisecond, so
+    /// that the coarse clock goes on wherever calls are timed.
     #[inline]
     #[must_use]
     pub fn micros(&self) -> u64 {
         match &self.manual {
-            None => micros(STARTED.get_or_init(Instant::now).elapsed()) + MICROS,
+            None => {
+                let now = micros(STARTED.get_or_init(Instant::now).elapsed()) + MICROS;
+                if now / MICROS > TICKED.load(Relaxed) {
+                    TICKED.fetch_max(now / MICROS, Relaxed);
+                }
+                now
+            }
             Some(manual) => manual.load(Relaxed),
+        }
+    }
+
+    /// Reads the time of day, in milliseconds since 1970. May go back, and other machines may see another one: fit for
+    /// ages of minutes, not for order. Not for the pick.
+    #[must_use]
+    pub fn wall(&self) -> u64 {
+        match &self.manual {
+            None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
+            Some(manual) => Self::MANUAL_EPOCH * 1000 + (manual.load(Relaxed) - MICROS) / MICROS,
         }
     }
 
@@ -135,6 +155,7 @@ mod tests {
         assert_eq!(other.exact(), 2001);
         clock.advance(Duration::from_micros(1500));
         assert_eq!((other.exact(), other.micros()), (2002, 2_002_500));
+        assert_eq!(other.wall(), Clock::MANUAL_EPOCH * 1000 + 2001);
     }
 
     #[test]

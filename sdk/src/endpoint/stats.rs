@@ -1,6 +1,7 @@
 //! What this process learned about one endpoint, in atomics on a cache line of its own.
 //!
-//! Decides when an endpoint goes aside, comes on trial and comes back. Survives updates: a snapshot
+//! Decides when an endpoint goes aside, comes on trial and comes back. Being aside is a fact (a connection was refused)
+//! or an opinion (calls failed, or it compares badly with others); opinions have a share, see `aside`. Survives updates: a snapshot
 //! hands it on to the next by instance id and address. Written by the guard of a pick, read by
 //! policies and by whoever prints statistics.
 
@@ -18,8 +19,24 @@ const REPORT_TIME_BITS: u32 = 24;
 const REPORT_MASK: u64 = (1 << REPORT_TIME_BITS) - 1;
 const REPORT_LATENCY_UNIT: u32 = 4;
 
-/// The lowest bit of `aside`: the time stored above it is that of a trial, not of a pause.
+/// Bits of `aside` below its time. The time is that of a trial, not of a pause.
 const TRIAL: u64 = 1;
+/// An opinion set it aside (calls that failed), not a fact (nobody listens): it takes of the share that opinions have.
+const OPINION: u64 = 2;
+/// Somebody who compared it with others set it aside: only a trial brings it back.
+const JUDGED: u64 = 4;
+/// Other clients said so; this one has seen nothing itself.
+const HEARSAY: u64 = 8;
+const TIME_BIT: u32 = 4;
+
+/// Says why an endpoint goes aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Refused,
+    Row,
+    Judged,
+    Hearsay,
+}
 
 /// Identifies an endpoint of one service within this process, across snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,9 +210,13 @@ impl EndpointStats {
         self.report.store(word.max(1), Relaxed);
     }
 
-    /// Takes what was counted since it was last taken.
+    /// Takes what was counted since it was last taken. The sweep for outliers does, once per interval.
     #[must_use]
     pub fn take_tally(&self) -> Tally {
+        // Read before written: of many endpoints most were not called, and their lines stay shared.
+        if self.successes.load(Relaxed) == 0 && self.failures.load(Relaxed) == 0 {
+            return Tally::default();
+        }
         Tally { successes: self.successes.swap(0, Relaxed), failures: self.failures.swap(0, Relaxed) }
     }
 
@@ -204,7 +225,13 @@ impl EndpointStats {
     #[must_use]
     pub fn is_aside(&self, now: u64) -> bool {
         let aside = self.aside.load(Relaxed);
-        aside != 0 && aside >> 1 > now
+        aside != 0 && aside >> TIME_BIT > now
+    }
+
+    /// Says whether it is aside by what calls say of it, rather than because nobody listens there.
+    #[inline]
+    pub(crate) fn is_opinion(&self) -> bool {
+        self.aside.load(Relaxed) & OPINION != 0
     }
 
     /// Begins a call.
@@ -234,11 +261,12 @@ impl EndpointStats {
         // Once per trial, so the true time is affordable; the coarse one may have stood still.
         let clock = self.shared.clock();
         let now = clock.exact();
-        if seen >> 1 > now {
+        if seen >> TIME_BIT > now {
             return false;
         }
         let until = now + self.shared.rule().trial();
-        let won = self.aside.compare_exchange(seen, until << 1 | TRIAL, Relaxed, Relaxed);
+        let next = until << TIME_BIT | seen & (OPINION | JUDGED | HEARSAY) | TRIAL;
+        let won = self.aside.compare_exchange(seen, next, Relaxed, Relaxed);
         if won.is_ok() {
             clock.keep_until(until);
         }
@@ -254,13 +282,13 @@ impl EndpointStats {
             }
             Outcome::ConnectFailed => {
                 self.count_failure();
-                self.set_aside();
+                self.set_aside(Cause::Refused);
             }
             Outcome::Failed => {
                 let row = self.count_failure();
                 let on_trial = self.aside.load(Relaxed) & TRIAL != 0;
                 if on_trial || row >= self.shared.rule().failures_max {
-                    self.set_aside();
+                    self.set_aside(Cause::Row);
                 }
             }
         }
@@ -280,43 +308,107 @@ impl EndpointStats {
         if self.failures_in_row.load(Relaxed) != 0 {
             self.failures_in_row.store(0, Relaxed);
         }
-        if self.aside.load(Relaxed) != 0 {
-            self.level.store(0, Relaxed);
-            if self.aside.swap(0, Relaxed) != 0 {
-                self.shared.unmark();
-            }
-        }
-    }
-
-    fn set_aside(&self) {
-        let clock = self.shared.clock();
-        let now = clock.exact();
         let seen = self.aside.load(Relaxed);
-        let paused = seen & TRIAL == 0 && seen >> 1 > now;
-        if paused {
-            // Calls begun before the pause fail together; they are one event, not a climb to the cap.
+        // One success of a call that began earlier says little about an endpoint that was compared with others.
+        if seen == 0 || seen & (JUDGED | TRIAL) == JUDGED {
             return;
         }
-        let level = self.level.load(Relaxed).saturating_add(1);
-        let until = now + self.shared.rule().pause(level.into(), fastrand::u32(..));
-        let next = until << 1;
-        if self.aside.compare_exchange(seen, next, Relaxed, Relaxed).is_err() {
+        if self.aside.compare_exchange(seen, 0, Relaxed, Relaxed).is_err() {
             // Another thread settled it a moment ago, on news as fresh as ours.
             return;
         }
+        if seen & JUDGED == 0 {
+            self.level.store(0, Relaxed);
+        }
+        if seen & OPINION != 0 {
+            self.shared.release();
+        }
+        self.shared.unmark();
+    }
+
+    /// Sets it aside because it compares badly with others; false when it is aside already, or too many are.
+    pub(crate) fn eject(&self) -> bool {
+        self.set_aside(Cause::Judged)
+    }
+
+    /// Sets it aside because enough other clients did; false as [`Self::eject`].
+    pub(crate) fn eject_for_all(&self) -> bool {
+        self.set_aside(Cause::Hearsay)
+    }
+
+    /// Says whether it is marked by what this client saw itself, rather than by hearsay.
+    pub(crate) fn is_held_against(&self) -> bool {
+        let seen = self.aside.load(Relaxed);
+        seen != 0 && seen & HEARSAY == 0
+    }
+
+    /// Takes one off the length of the next time aside; called for each interval in which nothing was held against it.
+    pub(crate) fn relax(&self) {
+        if self.aside.load(Relaxed) == 0 && self.level.load(Relaxed) > 0 {
+            let less = |level: u16| level.checked_sub(1);
+            // Refused only at 0, which is what is wanted.
+            let _ = self.level.fetch_update(Relaxed, Relaxed, less);
+        }
+    }
+
+    fn set_aside(&self, cause: Cause) -> bool {
+        let clock = self.shared.clock();
+        let now = clock.exact();
+        let seen = self.aside.load(Relaxed);
+        let paused = seen & TRIAL == 0 && seen >> TIME_BIT > now;
+        if paused {
+            // Calls begun before the pause fail together; they are one event, not a climb to the cap. But a refused
+            // connection is more than an opinion.
+            let fact = cause == Cause::Refused && seen & OPINION != 0;
+            if fact && self.aside.compare_exchange(seen, seen & !(OPINION | JUDGED | HEARSAY), Relaxed, Relaxed).is_ok()
+            {
+                self.shared.release();
+            }
+            return false;
+        }
+        let flags = match cause {
+            Cause::Refused => 0,
+            // Whatever first set it aside still holds after a failed trial, which is no hearsay any more.
+            Cause::Hearsay if seen != 0 => seen & (OPINION | JUDGED | HEARSAY),
+            _ if seen != 0 => seen & (OPINION | JUDGED),
+            Cause::Row => OPINION,
+            Cause::Judged => OPINION | JUDGED,
+            Cause::Hearsay => OPINION | JUDGED | HEARSAY,
+        };
+        let reserved = seen & OPINION == 0 && flags & OPINION != 0;
+        if reserved && !self.shared.reserve() {
+            return false;
+        }
+        let level = self.level.load(Relaxed).saturating_add(1);
+        let until = now + self.shared.rule().pause_for(flags & JUDGED != 0, level.into(), fastrand::u32(..));
+        if self.aside.compare_exchange(seen, until << TIME_BIT | flags, Relaxed, Relaxed).is_err() {
+            // Another thread settled it a moment ago, on news as fresh as ours.
+            if reserved {
+                self.shared.release();
+            }
+            return false;
+        }
         self.level.store(level, Relaxed);
+        if seen & OPINION != 0 && flags & OPINION == 0 {
+            self.shared.release();
+        }
         if seen == 0 {
             self.shared.mark();
         }
         clock.keep_until(until);
+        true
     }
 }
 
 impl Drop for EndpointStats {
     fn drop(&mut self) {
         // An endpoint that left while aside must not keep the others on the slow path.
-        if *self.aside.get_mut() != 0 {
+        let seen = *self.aside.get_mut();
+        if seen != 0 {
             self.shared.unmark();
+        }
+        if seen & OPINION != 0 {
+            self.shared.release();
         }
     }
 }
@@ -378,6 +470,60 @@ mod tests {
         assert!(!shared.any());
         stats.record(Outcome::Failed);
         assert!(stats.is_aside(clock.coarse()));
+    }
+
+    #[test]
+    fn opinions_have_a_share_and_facts_have_none() {
+        let clock = Clock::manual();
+        let rule = Ejection { share_max: 25, ..Ejection::default() };
+        let shared = Arc::new(Aside::new(rule, clock.clone()));
+        shared.set_eligible(8);
+        let all: Vec<EndpointStats> = (0..8).map(|_| EndpointStats::new(&shared)).collect();
+        let fail = |stats: &EndpointStats| (0..5).for_each(|_| stats.record(Outcome::Failed));
+        all.iter().take(4).for_each(fail);
+        let aside = || all.iter().map(|stats| stats.is_aside(clock.coarse())).collect::<Vec<_>>();
+        assert_eq!(aside(), [true, true, false, false, false, false, false, false]);
+        all[2..].iter().for_each(|stats| stats.record(Outcome::ConnectFailed));
+        assert!(aside().iter().all(|aside| *aside));
+        assert!(all[0].is_opinion() && !all[2].is_opinion());
+        // A refusal makes a fact of an opinion, and room for another.
+        all[0].record(Outcome::ConnectFailed);
+        assert!(!all[0].is_opinion());
+        drop(all);
+        assert!(!shared.any() && shared.reserve() && shared.reserve() && !shared.reserve());
+    }
+
+    #[test]
+    fn who_was_judged_comes_back_by_a_trial_alone_and_stays_longer_each_time() {
+        let (clock, _shared, stats) = fresh();
+        assert!(stats.eject() && !stats.eject());
+        stats.record(Outcome::Success);
+        assert!(stats.is_aside(clock.coarse()), "that call began before");
+        clock.advance(Duration::from_secs(10));
+        assert!(!stats.is_aside(clock.coarse()) && stats.claim());
+        stats.record(Outcome::Success);
+        assert!(!stats.is_opinion() && stats.eject());
+        clock.advance(Duration::from_millis(14_999));
+        assert!(stats.is_aside(clock.coarse()), "20 s less at most a quarter");
+        clock.advance(Duration::from_secs(6));
+        assert!(stats.claim());
+        stats.record(Outcome::Success);
+        stats.relax();
+        stats.relax();
+        stats.relax();
+        assert!(stats.eject());
+        clock.advance(Duration::from_secs(10));
+        assert!(!stats.is_aside(clock.coarse()), "forgotten after calm intervals");
+    }
+
+    #[test]
+    fn hearsay_becomes_experience_by_a_trial() {
+        let (clock, _shared, stats) = fresh();
+        assert!(stats.eject_for_all() && stats.is_aside(clock.coarse()) && !stats.is_held_against());
+        clock.advance(Duration::from_secs(10));
+        assert!(stats.claim() && !stats.is_held_against());
+        stats.record(Outcome::Failed);
+        assert!(stats.is_aside(clock.coarse()) && stats.is_held_against() && stats.is_opinion());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Opening one connection: name to address, TCP, handshake, and the task that drives it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body::Body;
@@ -9,6 +8,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::payload::Payload;
+use super::pool::Held;
 use super::stream::{Dialer, Stream};
 use crate::error::Cause;
 
@@ -42,18 +42,20 @@ pub enum ConnectError {
         #[source]
         source: Cause,
     },
-    /// The pool holds as many connections as it may.
-    #[error("connecting to {authority}: the pool's bound of {max} connections was reached")]
+    /// There are as many connections as there may be. Says nothing about the endpoint.
+    #[error("connecting to {authority}: the bound of {max} {what} was reached")]
     Bound {
-        /// Who was dialled.
+        /// Who was to be dialled.
         authority: String,
+        /// What is bounded.
+        what: &'static str,
         /// The bound.
         max: usize,
     },
 }
 
 /// Connects within a time.
-pub(super) async fn open(
+pub(crate) async fn open(
     dialer: &Dialer,
     authority: &str,
     socket: Option<SocketAddr>,
@@ -70,7 +72,7 @@ pub(super) async fn open(
 pub(super) async fn http1<B>(
     stream: Stream,
     authority: &str,
-    held: Arc<()>,
+    held: Held,
 ) -> Result<http1::SendRequest<Payload<B>>, ConnectError>
 where
     B: Body + Send + Unpin + 'static,
@@ -91,7 +93,7 @@ where
 pub(super) async fn http2<B>(
     stream: Stream,
     authority: &str,
-    held: Arc<()>,
+    held: Held,
 ) -> Result<http2::SendRequest<Payload<B>>, ConnectError>
 where
     B: Body + Send + Unpin + 'static,

@@ -1,19 +1,24 @@
 //! HTTP as a client: connections, the one pool of the project, and the transport to the control nodes.
 //!
-//! [`Pool`] and [`Payload`] also carry the data path (`tower`, and through it the sidecar);
+//! [`Pool`] and [`Payload`] also carry the data path (`call`, and through it the sidecar);
 //! [`Transport`] is for control calls only: small bodies, several servers, failover.
 
 mod address;
 mod connect;
 mod payload;
 mod pool;
+mod rank;
+mod servers;
+mod speech;
 mod stream;
 mod transport;
 
 pub use address::Address;
 pub use connect::ConnectError;
-pub use payload::Payload;
-pub use pool::{Lease, Pool, PoolSettings, Protocol, Unsent};
+pub(crate) use connect::open;
+pub use payload::{Payload, Piece};
+pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
+pub(crate) use stream::Stream;
 pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

@@ -4,7 +4,7 @@
 //! the others grow old and are closed. A connection goes back when its response has ended, without a
 //! task per request. HTTP/2 shares one connection per key. Decides nothing about retries: it says
 //! whether a connection was used before and hands an unsent request back.
-//! Called by [`super::Transport`] and by `tower`; a program with several runtimes builds one per runtime.
+//! Called by [`super::Transport`] and by `call`; a program with several runtimes builds one per runtime.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -96,6 +96,9 @@ struct Shared<K, B> {
 }
 
 struct Slot<B> {
+    // Their counts, less one, are the key's connections that live, and those that are being opened.
+    living: Arc<()>,
+    opening: Arc<()>,
     // The oldest first.
     idle: Vec<Idle<B>>,
     // Behind an async lock, so that a burst of requests opens one connection and not many.
@@ -106,8 +109,31 @@ type SharedCell<B> = tokio::sync::Mutex<Option<http2::SendRequest<Payload<B>>>>;
 
 impl<B> Default for Slot<B> {
     fn default() -> Self {
-        Self { idle: Vec::new(), shared: None }
+        Self { living: Arc::default(), opening: Arc::default(), idle: Vec::new(), shared: None }
     }
+}
+
+impl<B> Slot<B> {
+    /// Says whether a connection of the key lives or is being opened.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.living) > 1 || Arc::strong_count(&self.opening) > 1
+    }
+}
+
+/// Bounds what may be open to one key at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections that live or are being opened.
+    pub connections: u32,
+    /// Of these, the ones that are being opened, each of which a request waits for.
+    pub opening: u32,
+    /// The time to open one; the pool's own when unset.
+    pub connect_timeout: Option<Duration>,
+}
+
+impl Bounds {
+    /// No bound but those of the pool.
+    pub const NONE: Self = Self { connections: u32::MAX, opening: u32::MAX, connect_timeout: None };
 }
 
 struct Idle<B> {
@@ -153,6 +179,7 @@ where
         key: K,
         authority: &str,
         socket: Option<SocketAddr>,
+        bounds: Bounds,
     ) -> Result<Lease<K, B>, ConnectError> {
         match self.shared.settings.protocol {
             Protocol::Http1 => {
@@ -164,10 +191,10 @@ where
                 }
                 match found {
                     Found::Ready(sender) => Ok(self.http1(key, sender, true)),
-                    Found::Busy | Found::None => self.lease_fresh(key, authority, socket).await,
+                    Found::Busy | Found::None => self.lease_fresh(key, authority, socket, bounds).await,
                 }
             }
-            Protocol::Http2 => self.lease_shared(key, authority, socket).await,
+            Protocol::Http2 => self.lease_shared(key, authority, socket, bounds).await,
         }
     }
 
@@ -180,14 +207,17 @@ where
         key: K,
         authority: &str,
         socket: Option<SocketAddr>,
+        bounds: Bounds,
     ) -> Result<Lease<K, B>, ConnectError> {
         if self.shared.settings.protocol == Protocol::Http2 {
-            return self.lease_shared(key, authority, socket).await;
+            return self.lease_shared(key, authority, socket, bounds).await;
         }
         let settings = &self.shared.settings;
-        let held = self.hold(authority)?;
-        let stream = connect::open(&settings.dialer, authority, socket, settings.connect_timeout).await?;
+        let (held, opening) = self.hold(key, authority, bounds)?;
+        let timeout = bounds.connect_timeout.unwrap_or(settings.connect_timeout);
+        let stream = connect::open(&settings.dialer, authority, socket, timeout).await?;
         let sender = connect::http1(stream, authority, held).await?;
+        drop(opening);
         Ok(self.http1(key, sender, false))
     }
 
@@ -200,6 +230,7 @@ where
         key: K,
         authority: &str,
         socket: Option<SocketAddr>,
+        bounds: Bounds,
     ) -> Result<Lease<K, B>, ConnectError> {
         let cell = {
             let mut slots = self.shared.slots.lock();
@@ -211,19 +242,32 @@ where
         }
         *sender = None;
         let settings = &self.shared.settings;
-        let held = self.hold(authority)?;
-        let stream = connect::open(&settings.dialer, authority, socket, settings.connect_timeout).await?;
+        let (held, opening) = self.hold(key, authority, bounds)?;
+        let timeout = bounds.connect_timeout.unwrap_or(settings.connect_timeout);
+        let stream = connect::open(&settings.dialer, authority, socket, timeout).await?;
         let open = connect::http2(stream, authority, held).await?;
+        drop(opening);
         *sender = Some(open.clone());
         Ok(Lease { carrier: Carrier::Http2(open), reused: false })
     }
 
-    fn hold(&self, authority: &str) -> Result<Arc<()>, ConnectError> {
+    /// Counts a connection that is about to be opened: until it ends, and until it is open.
+    fn hold(&self, key: K, authority: &str, bounds: Bounds) -> Result<(Held, Arc<()>), ConnectError> {
+        let bound = |what, max| Err(ConnectError::Bound { authority: authority.to_owned(), what, max });
         let max = self.shared.settings.connections_max;
         if self.connections() >= max {
-            return Err(ConnectError::Bound { authority: authority.to_owned(), max });
+            return bound("connections in all", max);
         }
-        Ok(Arc::clone(&self.shared.living))
+        let mut slots = self.shared.slots.lock();
+        let slot = slots.entry(key).or_default();
+        // Under the lock, so that a burst does not step over the bound together.
+        if Arc::strong_count(&slot.living) > bounds.connections as usize {
+            return bound("connections to the endpoint", bounds.connections as usize);
+        }
+        if Arc::strong_count(&slot.opening) > bounds.opening as usize {
+            return bound("requests waiting for a connection to the endpoint", bounds.opening as usize);
+        }
+        Ok(((Arc::clone(&self.shared.living), Arc::clone(&slot.living)), Arc::clone(&slot.opening)))
     }
 
     /// Returns how many connections live: in use, unused or being opened.
@@ -239,9 +283,16 @@ where
 
     /// Closes every unused connection; those in use go on and are kept afterwards.
     pub fn clear(&self) {
-        self.shared.slots.lock().clear();
+        self.shared.slots.lock().retain(|_, slot| {
+            slot.idle.clear();
+            slot.shared = None;
+            slot.is_used()
+        });
     }
 }
+
+/// What a connection holds as long as it lives: a place in all, and one of its key.
+pub(super) type Held = (Arc<()>, Arc<()>);
 
 enum Found<B> {
     Ready(http1::SendRequest<Payload<B>>),
@@ -310,7 +361,7 @@ impl<K: Copy + Eq + Hash + Send + 'static, B: Send + 'static> Shared<K, B> {
         let mut slots = self.slots.lock();
         slots.retain(|_, slot| {
             slot.idle.retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < idle_timeout);
-            !slot.idle.is_empty() || slot.shared.is_some()
+            !slot.idle.is_empty() || slot.shared.is_some() || slot.is_used()
         });
         let empty = slots.values().all(|slot| slot.idle.is_empty());
         if empty {

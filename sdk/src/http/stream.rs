@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
@@ -47,6 +48,11 @@ impl MemoryListener {
 }
 
 impl Dialer {
+    /// Says whether somebody takes a connection within the time. It is closed at once.
+    pub(crate) async fn answers(&self, authority: &str, socket: Option<SocketAddr>, timeout: Duration) -> bool {
+        matches!(tokio::time::timeout(timeout, self.dial(authority, socket)).await, Ok(Ok(_)))
+    }
+
     pub(super) async fn dial(&self, authority: &str, socket: Option<SocketAddr>) -> io::Result<Stream> {
         match self {
             Dialer::Tcp => {
@@ -69,7 +75,7 @@ impl Dialer {
 
 /// Carries the bytes of a connection.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Memory(DuplexStream),
 }

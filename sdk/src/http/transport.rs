@@ -1,10 +1,10 @@
 //! The way to the control nodes: several servers, one small pool, bounded answers.
 //!
-//! Decides which server is asked: the one that answered last, and on failure the next one, if asking
-//! again can do no harm (no byte was sent, or the request only reads, or the caller says that it may be
-//! repeated). Knows nothing of indexes or rows. Called by [`crate::Client`], `watch` and `registration`.
+//! Sends a request to the server that `rank` puts first, and on failure to the next one, if asking again can do no harm
+//! (no byte was sent, or the request only reads, or the caller says that it may be repeated). Reads that wait share one
+//! HTTP/2 connection where the server speaks it. Knows nothing of indexes or rows. Called by [`crate::Client`], `watch` and `registration`.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::hash::Hash;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +14,16 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 
 use super::address::Address;
+use super::connect;
 use super::payload::Payload;
-use super::pool::{Pool, PoolSettings};
+use super::pool::{Bounds, Pool, PoolSettings, Protocol};
+use super::servers::{Server, Servers};
+use super::speech::{self, Speech};
 use super::stream::Dialer;
 use crate::error::Error;
+use crate::resolve::Resolver;
 use callboard_proto::api::meta;
+use tokio::time::Instant;
 
 /// The largest answer that is taken, in bytes: a hundred thousand instances with their checks.
 pub(super) const ANSWER_MAX: usize = 256 << 20;
@@ -26,7 +31,7 @@ pub(super) const ANSWER_MAX: usize = 256 << 20;
 /// Holds the settings of a transport.
 #[derive(Debug, Clone)]
 pub struct TransportSettings {
-    /// The servers, the preferred one first.
+    /// The servers, in the order in which they are asked while nothing is known of them.
     pub servers: Vec<Address>,
     /// The ACL token.
     pub token: Option<HeaderValue>,
@@ -34,15 +39,24 @@ pub struct TransportSettings {
     pub connect_timeout: Duration,
     /// How connections are opened.
     pub dialer: Dialer,
+    /// Whether reads that wait share a connection where the server speaks HTTP/2.
+    pub multiplex: bool,
+    /// The DNS server that is asked for the servers' names; those of the system when unset.
+    #[cfg(feature = "dns")]
+    pub name_server: Option<std::net::SocketAddr>,
 }
 
 /// Sends control requests.
 #[derive(Debug)]
 pub struct Transport {
-    servers: Vec<Address>,
+    servers: Servers,
     token: Option<HeaderValue>,
-    preferred: AtomicUsize,
-    pool: Pool<usize, Full<Bytes>>,
+    connect_timeout: Duration,
+    dialer: Dialer,
+    multiplex: bool,
+    pool: Pool<u32, Full<Bytes>>,
+    // By server and number of the connection: requests that wait, where the server speaks HTTP/2.
+    shared: Pool<(u32, u32), Full<Bytes>>,
 }
 
 /// Holds a whole answer, whatever its status.
@@ -92,6 +106,34 @@ pub(crate) enum Repeat {
     Unsafe,
 }
 
+/// Says what kind of request it is, and with that how servers are chosen and connections used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A read that is answered at once: timed, and hedged.
+    Quick,
+    /// A read that waits on the server: multiplexed where that is possible.
+    Wait,
+    /// Anything else.
+    Other,
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    method: &'a Method,
+    target: &'a str,
+    body: &'a Bytes,
+    repeat: Repeat,
+    timeout: Duration,
+    kind: Kind,
+}
+
+impl Question<'_> {
+    fn doing(&self) -> String {
+        format!("{} {}", self.method, path(self.target))
+    }
+}
+
 impl Transport {
     /// Builds a transport; connects to nobody yet.
     ///
@@ -101,33 +143,44 @@ impl Transport {
         if settings.servers.is_empty() {
             return Err(Error::Config { setting: "servers", reason: "at least one is needed".into() });
         }
+        #[cfg(feature = "dns")]
+        let resolver = || settings.name_server.map_or_else(Resolver::system, Resolver::at);
+        #[cfg(not(feature = "dns"))]
+        let resolver = Resolver::system;
+        let named = settings.servers.iter().any(|server| server.socket().is_none());
+        let resolver = (named && matches!(settings.dialer, Dialer::Tcp)).then(resolver);
         let pool = PoolSettings {
             connect_timeout: settings.connect_timeout,
             idle_max: 8,
-            dialer: settings.dialer,
+            dialer: settings.dialer.clone(),
             ..PoolSettings::default()
         };
         Ok(Self {
-            servers: settings.servers,
+            servers: Servers::new(settings.servers, resolver),
             token: settings.token,
-            preferred: AtomicUsize::new(0),
+            connect_timeout: settings.connect_timeout,
+            dialer: settings.dialer,
+            multiplex: settings.multiplex,
+            shared: Pool::new(PoolSettings { protocol: Protocol::Http2, ..pool.clone() }),
             pool: Pool::new(pool),
         })
     }
 
-    /// Returns the servers.
+    /// Returns the servers as they were named.
     #[must_use]
     pub fn servers(&self) -> &[Address] {
-        &self.servers
+        self.servers.addresses()
     }
 
     /// Closes unused connections.
     pub fn close(&self) {
         self.pool.clear();
+        self.shared.clear();
     }
 
-    /// Sends a request to the preferred server, and to the others while it fails; `target` is a path with its
-    /// query. Returns the first whole answer that is not a 5xx, else the last one.
+    /// Sends a request to the fastest server, and to the others while it fails; `target` is a path with its
+    /// query. A read that does not wait may be sent to two servers when the first is slow. Returns the first whole
+    /// answer that is not a 5xx, else the last one.
     ///
     /// # Errors
     /// [`Error::Unreachable`] and [`Error::Timeout`] for the last server tried, [`Error::Answer`] when the
@@ -141,80 +194,168 @@ impl Transport {
         timeout: Duration,
     ) -> Result<Answer, Error> {
         let repeat = if method.is_safe() { Repeat::Safe } else { repeat };
-        let first = self.preferred.load(Relaxed);
-        let mut tries = 0;
-        loop {
-            let place = (first + tries) % self.servers.len();
-            tries += 1;
-            let last = tries == self.servers.len();
-            match self.ask(place, method, target, body, repeat, timeout).await {
-                Ok(answer) if answer.status.is_server_error() && repeat == Repeat::Safe && !last => {}
-                Ok(answer) => {
-                    if place != first && !answer.status.is_server_error() {
-                        self.preferred.store(place, Relaxed);
-                    }
-                    return Ok(answer);
+        let kind = if method.is_safe() && !waits(target) { Kind::Quick } else { Kind::Other };
+        self.send_to_any(Question { method, target, body, repeat, timeout, kind }).await
+    }
+
+    /// Sends a read that waits on the server. All of a client share one connection to a server that speaks HTTP/2
+    /// (more only when the server bounds the requests on one).
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) async fn wait(&self, target: &str, timeout: Duration) -> Result<Answer, Error> {
+        let body = &Bytes::new();
+        let (method, repeat, kind) = (&Method::GET, Repeat::Safe, Kind::Wait);
+        self.send_to_any(Question { method, target, body, repeat, timeout, kind }).await
+    }
+
+    async fn send_to_any(&self, question: Question<'_>) -> Result<Answer, Error> {
+        if self.servers.refresh(question.kind == Kind::Wait).await {
+            self.pool.retain(|id| self.servers.knows(*id));
+            self.shared.retain(|(id, _)| self.servers.knows(*id));
+        }
+        let order = self.servers.order(question.kind == Kind::Quick);
+        let mut rest = &order[..];
+        let mut last = None;
+        while let Some((first, others)) = rest.split_first() {
+            let (asked, result) = match (question.kind, others.first()) {
+                // In boxes: there are many of these, most of them waiting.
+                (Kind::Quick, Some(second)) => Box::pin(self.ask_hedged(first, second, question)).await,
+                _ => (1, Box::pin(self.ask(first, question)).await),
+            };
+            rest = &rest[asked.min(rest.len())..];
+            match result {
+                Ok(answer) if answer.status.is_server_error() && question.repeat == Repeat::Safe => {
+                    last = Some(Ok(answer));
                 }
-                Err(failure) => {
-                    if last || !(failure.unsent || repeat == Repeat::Safe) {
-                        // The next request begins with another server, or this one would be asked for ever.
-                        self.preferred.store((place + 1) % self.servers.len(), Relaxed);
-                        return Err(failure.error);
-                    }
+                Ok(answer) => return Ok(answer),
+                Err(failure) if failure.unsent || question.repeat == Repeat::Safe => last = Some(Err(failure.error)),
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        // There is at least one server, and each was asked.
+        last.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Asks one server, and a second one as well when the first is slow and the budget allows it; returns how many were
+    /// asked, and the better answer.
+    async fn ask_hedged(
+        &self,
+        first: &Server,
+        second: &Server,
+        question: Question<'_>,
+    ) -> (usize, Result<Answer, Failure>) {
+        let begun = Instant::now();
+        let asked = self.ask(first, question);
+        tokio::pin!(asked);
+        if let Ok(result) = tokio::time::timeout(self.servers.hedge_after(), &mut asked).await {
+            return (1, result);
+        }
+        if !self.servers.may_hedge() {
+            return (1, asked.await);
+        }
+        let hedge = self.ask(second, question);
+        tokio::pin!(hedge);
+        let good = |result: &Result<Answer, Failure>| matches!(result, Ok(answer) if !answer.status.is_server_error());
+        tokio::select! {
+            result = &mut asked => {
+                // What failed tells less than what may still come.
+                let result = if good(&result) { result } else { hedge.await };
+                (2, result)
+            }
+            result = &mut hedge => {
+                if good(&result) {
+                    self.servers.told(first, |rank, place, now| rank.slower_than(place, begun.elapsed(), now));
+                    return (2, result);
                 }
+                (2, asked.await)
             }
         }
     }
 
-    async fn ask(
-        &self,
-        place: usize,
-        method: &Method,
-        target: &str,
-        body: &Bytes,
-        repeat: Repeat,
-        timeout: Duration,
-    ) -> Result<Answer, Failure> {
-        let server = &self.servers[place];
-        let doing = || format!("{method} {}", target.split('?').next().unwrap_or(target));
-        match tokio::time::timeout(timeout, self.ask_untimed(place, method, target, body, repeat)).await {
+    /// Asks one server, and tells the rank how it went.
+    async fn ask(&self, server: &Server, question: Question<'_>) -> Result<Answer, Failure> {
+        let begun = Instant::now();
+        let result = match tokio::time::timeout(question.timeout, self.ask_untimed(server, question)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure {
                 // Unknown; the bytes may have left.
                 unsent: false,
-                error: Error::Timeout { doing: doing(), server: server.authority().to_owned(), after: timeout },
+                error: Error::Timeout { doing: question.doing(), server: server.to_string(), after: question.timeout },
             }),
+        };
+        match &result {
+            Ok(answer) if answer.status.is_server_error() => self.servers.failed(server),
+            Ok(_) if question.kind == Kind::Quick => {
+                self.servers.told(server, |rank, place, now| rank.answered(place, begun.elapsed(), now));
+            }
+            Ok(_) => self.servers.told(server, |rank, place, now| rank.well(place, now)),
+            Err(_) => self.servers.failed(server),
+        }
+        if result.is_err() && question.kind == Kind::Wait {
+            // Another program may listen there by now: it is asked again what it speaks.
+            *server.speech.lock().await = None;
+        }
+        result
+    }
+
+    async fn ask_untimed(&self, server: &Server, question: Question<'_>) -> Result<Answer, Failure> {
+        if question.kind == Kind::Wait
+            && let Speech::Http2 { streams } = self.speech(server).await
+        {
+            let lane = Lane { server, number: server.lanes.lock().take(streams) };
+            return self.exchange(&self.shared, (server.id, lane.number), server, question).await;
+        }
+        self.exchange(&self.pool, server.id, server, question).await
+    }
+
+    /// Returns what a server speaks; it is asked once, by whoever comes first.
+    async fn speech(&self, server: &Server) -> Speech {
+        if !self.multiplex {
+            return Speech::Http1;
+        }
+        let mut speech = server.speech.lock().await;
+        if let Some(known) = *speech {
+            return known;
+        }
+        match connect::open(&self.dialer, server.address.authority(), server.socket, self.connect_timeout).await {
+            Ok(stream) => *speech.insert(speech::ask(stream).await),
+            // The request itself will say what is wrong; nothing is learned from it.
+            Err(_) => Speech::Http1,
         }
     }
 
-    async fn ask_untimed(
+    async fn exchange<K>(
         &self,
-        place: usize,
-        method: &Method,
-        target: &str,
-        body: &Bytes,
-        repeat: Repeat,
-    ) -> Result<Answer, Failure> {
-        let server = &self.servers[place];
-        let doing = || format!("{method} {}", target.split('?').next().unwrap_or(target));
+        pool: &Pool<K, Full<Bytes>>,
+        key: K,
+        server: &Server,
+        question: Question<'_>,
+    ) -> Result<Answer, Failure>
+    where
+        K: Copy + Eq + Hash + Send + 'static,
+    {
         let unreachable = |unsent, source| Failure {
             unsent,
-            error: Error::Unreachable { doing: doing(), server: server.authority().to_owned(), source },
+            error: Error::Unreachable { doing: question.doing(), server: server.to_string(), source },
         };
-        let bad = |source| Failure { unsent: false, error: Error::Answer { doing: doing(), source } };
+        let bad = |source| Failure { unsent: false, error: Error::Answer { doing: question.doing(), source } };
+        let authority = server.address.authority();
         let mut fresh = false;
         loop {
-            let request = self.request(server, method, target, body).map_err(|error| bad(error.into()))?;
+            let protocol = pool.settings().protocol;
+            let request = self.request(authority, protocol, question).map_err(|error| bad(error.into()))?;
             let lease = match fresh {
-                false => self.pool.lease(place, server.authority(), server.socket()).await,
-                true => self.pool.lease_fresh(place, server.authority(), server.socket()).await,
+                false => pool.lease(key, authority, server.socket, Bounds::NONE).await,
+                true => pool.lease_fresh(key, authority, server.socket, Bounds::NONE).await,
             };
             let mut lease = lease.map_err(|error| unreachable(true, error.into()))?;
             let response = match lease.send(request).await {
                 Ok(response) => response,
                 Err(unsent) => {
                     // The server closed a connection that had lain here: not a sign that it is ill.
-                    if lease.is_reused() && !fresh && (unsent.request.is_some() || repeat == Repeat::Safe) {
+                    let harmless = unsent.request.is_some() || question.repeat == Repeat::Safe;
+                    if lease.is_reused() && !fresh && harmless {
                         fresh = true;
                         continue;
                     }
@@ -230,36 +371,68 @@ impl Transport {
                 Err(error) => return Err(unreachable(false, error)),
             };
             lease.give_back();
-            return Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body,
-                server: server.authority().to_owned(),
-            });
+            return Ok(Answer { status: head.status, headers: head.headers, body, server: server.to_string() });
         }
     }
 
     fn request(
         &self,
-        server: &Address,
-        method: &Method,
-        target: &str,
-        body: &Bytes,
+        authority: &str,
+        protocol: Protocol,
+        question: Question<'_>,
     ) -> Result<Request<Payload<Full<Bytes>>>, http::Error> {
-        let mut request = Request::builder()
-            .method(method.clone())
-            .uri(target)
-            .header(HOST, server.authority())
-            .header(ACCEPT, HeaderValue::from_static("application/json"));
+        let request = Request::builder().method(question.method.clone());
+        let mut request = match protocol {
+            Protocol::Http1 => request.uri(question.target).header(HOST, authority),
+            // The authority is a part of the target (RFC 9113 section 8.3.1).
+            Protocol::Http2 => request.uri(format!("http://{authority}{}", question.target)),
+        }
+        .header(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(token) = &self.token {
             request = request.header(meta::TOKEN, token.clone());
         }
-        let payload = if body.is_empty() { Payload::empty() } else { Payload::new(Full::new(body.clone())) };
-        request.body(payload)
+        let body = question.body;
+        request.body(if body.is_empty() { Payload::empty() } else { Payload::new(Full::new(body.clone())) })
     }
+}
+
+/// Holds a place on a shared connection.
+struct Lane<'a> {
+    server: &'a Server,
+    number: u32,
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        self.server.lanes.lock().give_back(self.number);
+    }
+}
+
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or(target)
+}
+
+/// Says whether a read may wait on the server, going by its query.
+fn waits(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| ["index", "wait", "hash"].contains(&pair.split('=').next().unwrap_or(pair)))
 }
 
 struct Failure {
     unsent: bool,
     error: Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_that_wait_are_known_by_their_query() {
+        for (target, waiting) in
+            [("/v1/kv/index", false), ("/v1/kv/a?raw", false), ("/v1/kv/a?raw&index=7", true), ("/a?wait=5s", true)]
+        {
+            assert_eq!(waits(target), waiting, "{target}");
+        }
+    }
 }

@@ -82,6 +82,12 @@ impl Registered {
         }
     }
 
+    /// Returns a view of how the registration stands that may outlive the guard.
+    #[cfg(feature = "axum")]
+    pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
     /// Waits for the first confirmation or refusal.
     pub(super) async fn settled(&self) -> Result<(), Error> {
         let standing = self.wait_for(|standing| !matches!(standing.phase, Phase::Registering)).await;
@@ -108,9 +114,17 @@ impl Registered {
         self.shared.set_own(status, output.into());
     }
 
-    /// Sets the figures that go with the next beats.
+    /// Sets figures that go with the next beats, in place of what [`Self::in_flight`] measures; what is left out is taken
+    /// from there, and the memory from the system.
     pub fn report(&self, figures: Figures) {
         self.shared.set_figures(figures);
+    }
+
+    /// Returns how long the application's runtime last took to run a task that was handed to it, measured about once a
+    /// second; none before the first time, and where beats have no thread of their own.
+    #[must_use]
+    pub fn lag(&self) -> Option<Duration> {
+        self.shared.lag()
     }
 
     /// Returns the counter of what is being served; a drain waits until it is at none.
@@ -124,6 +138,12 @@ impl Registered {
     pub async fn drain(self, drain: Drain) -> Drained {
         let in_flight = self.in_flight();
         self.drain_with(drain, in_flight.idle()).await
+    }
+
+    /// Stays until `shutdown` is, which [`crate::signal::shutdown`] is for, and leaves as [`Self::drain`].
+    pub async fn run_until_drained(self, shutdown: impl Future<Output = ()>, drain: Drain) -> Drained {
+        shutdown.await;
+        self.drain(drain).await
     }
 
     /// Leaves as [`Self::drain`], but what is in flight is finished when `finished` is; it is first polled when callers

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::mirror::Mirror;
 use super::plan::{Act, Plan, Told};
 use super::service::Service;
 use super::state::{Phase, Shared};
@@ -28,15 +29,16 @@ pub(super) struct Keeper {
     service: Service,
     shared: Arc<Shared>,
     plan: Plan,
+    mirror: Mirror,
     // A beat that takes longer than this is as good as missed.
     timeout: Duration,
 }
 
 impl Keeper {
-    pub(super) fn new(api: Arc<Api>, service: Service, shared: Arc<Shared>, plan: Plan) -> Self {
+    pub(super) fn new(api: Arc<Api>, service: Service, shared: Arc<Shared>, plan: Plan, mirror: Mirror) -> Self {
         let beat = service.ttl.map_or(api.request_timeout, |ttl| ttl / 2);
         let timeout = api.request_timeout.min(beat).max(Duration::from_millis(500));
-        Self { api, service, shared, plan, timeout }
+        Self { api, service, shared, plan, mirror, timeout }
     }
 
     /// Keeps the registration until the token is cancelled, then takes it back.
@@ -47,6 +49,7 @@ impl Keeper {
                     tokio::select! {
                         () = tokio::time::sleep_until(until) => {}
                         () = self.shared.wake.notified() => self.news().await,
+                        () = self.mirror.changed() => self.look(),
                         () = end.cancelled() => {}
                     }
                 }
@@ -57,13 +60,25 @@ impl Keeper {
         self.goodbye().await;
     }
 
+    /// Compares what everybody is shown with what it should be.
+    fn look(&mut self) {
+        if self.mirror.fits(&self.service.request, self.service.instance_id()) == Some(false) {
+            self.plan.doubt(Instant::now());
+        }
+    }
+
     async fn act(&mut self, act: Act) {
         let again = act == Act::Register && self.shared.standing.borrow().registrations > 0;
         self.plan.begin();
-        let (status, output, figures) = self.shared.spoken();
+        let (status, output) = self.shared.spoken();
         let result = match act {
             Act::Register => self.register(status).await,
-            Act::Beat => self.beat(CheckUpdate { status: status.as_str().to_owned(), output, figures }).await,
+            Act::Beat => {
+                let figures = self.shared.figures();
+                self.beat(CheckUpdate { status: status.as_str().to_owned(), output, figures }).await
+            }
+            // Everybody is shown the right row: that is all there is to know.
+            Act::Audit if self.mirror.fits(&self.service.request, self.service.instance_id()) == Some(true) => Ok(true),
             Act::Audit => self.audit().await,
             Act::Rest(_) => return,
         };
@@ -117,7 +132,10 @@ impl Keeper {
             }
         });
         // A registration carries the status and not its text; a beat carries both.
-        if act == Act::Register && told == Told::Done && (!self.shared.spoken().1.is_empty() || figures.is_some()) {
+        if act == Act::Register
+            && told == Told::Done
+            && (!self.shared.spoken().1.is_empty() || self.shared.has_said_figures())
+        {
             self.plan.news();
         }
     }

@@ -3,13 +3,16 @@
 //! The rules: register until it is confirmed; then beat at a third of the TTL, jittered by a tenth, and at once
 //! when there is news; compare the row now and then. A beat that is answered 404 means that the registry
 //! forgot: register again at once. Any other failure of a beat leads to a full registration after a growing
-//! wait, because whoever did not answer may have forgotten too. It never gives up.
+//! wait, at most that of a beat, because whoever did not answer may have forgotten too. It never gives up.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+
+/// The shortest time between two comparisons, however often the watch of the own service shows something odd.
+const AUDIT_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Holds the settings of a plan.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +61,8 @@ pub struct Plan {
     register_at: Instant,
     beat_at: Instant,
     audit_at: Instant,
+    // When the row was compared, or written, last.
+    audited: Option<Instant>,
 }
 
 impl Plan {
@@ -73,6 +78,7 @@ impl Plan {
             register_at: now,
             beat_at: now,
             audit_at: now,
+            audited: None,
         }
     }
 
@@ -85,6 +91,12 @@ impl Plan {
     /// Notes that the status changed, so that the next beat is due at once.
     pub fn news(&mut self) {
         self.news = true;
+    }
+
+    /// Notes that others may be shown something else than they should be: compares soon, within a second.
+    pub fn doubt(&mut self, now: Instant) {
+        let soon = self.audited.map_or(now, |then| now.max(then + AUDIT_EVERY_MIN));
+        self.audit_at = self.audit_at.min(soon);
     }
 
     /// Returns what is due.
@@ -108,6 +120,9 @@ impl Plan {
 
     /// Notes how an act went. `dice` is any random word.
     pub fn told(&mut self, act: Act, told: Told, now: Instant, dice: u32) {
+        if matches!(act, Act::Register | Act::Audit) {
+            self.audited = Some(now);
+        }
         match (act, told) {
             (Act::Rest(_), _) => {}
             (Act::Register, Told::Done) => {
@@ -129,9 +144,17 @@ impl Plan {
             (Act::Register | Act::Beat | Act::Audit, Told::Failed | Told::Missing) => {
                 self.failures = self.failures.saturating_add(1);
                 self.registered = false;
-                self.register_at = now + self.settings.backoff.delay(self.failures, dice);
+                self.register_at = now + self.backoff().delay(self.failures, dice);
             }
         }
+    }
+
+    /// A try costs the registry what a beat costs, so it is made at least as often: whatever happened, the registry has
+    /// the instance back within a beat.
+    fn backoff(&self) -> Backoff {
+        let Backoff { base, max } = self.settings.backoff;
+        let max = self.settings.ttl.map_or(max, |ttl| max.min(ttl / 3));
+        Backoff { base: base.min(max), max }
     }
 
     /// A third of the TTL, a tenth more or less.
@@ -211,6 +234,21 @@ mod tests {
         assert_eq!(plan.next(then), Act::Register);
     }
 
+    #[test]
+    fn a_doubt_is_looked_into_soon_and_not_without_end() {
+        let (mut plan, now) = plan(Some(TTL));
+        plan.told(Act::Register, Told::Done, now, 0);
+        plan.doubt(now);
+        assert!((seconds(now, plan.next(now)) - 1.0).abs() < 0.001, "the row was written just now");
+        let then = now + Duration::from_secs(2);
+        plan.doubt(then);
+        assert_eq!(plan.next(then), Act::Audit);
+        plan.told(Act::Audit, Told::Done, then, 0);
+        plan.doubt(then);
+        assert!((seconds(then, plan.next(then)) - 0.7).abs() < 0.001, "the next beat comes first");
+        assert_eq!(plan.next(then + Duration::from_millis(600)), plan.next(then));
+    }
+
     proptest! {
         /// Whatever the answers, there is always a next act, in bounded time, and no two beats are further apart
         /// than half the TTL while all goes well.
@@ -219,7 +257,7 @@ mod tests {
             let (mut plan, mut now) = plan(Some(TTL));
             for (answer, dice) in answers {
                 if let Act::Rest(until) = plan.next(now) {
-                    prop_assert!(until > now && until - now <= Duration::from_secs(15));
+                    prop_assert!(until > now && until - now <= TTL.mul_f64(1.1 / 3.0));
                     now = until;
                 }
                 let act = plan.next(now);

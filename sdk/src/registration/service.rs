@@ -1,13 +1,17 @@
 //! What an application says about itself when it signs in.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callboard_proto::CheckStatus;
 use callboard_proto::api::agent::{ServiceRequest, WeightsRequest};
 use callboard_proto::api::check::CheckRequest;
 use callboard_proto::duration::GoDuration;
+use callboard_proto::instance::STARTED_META;
 
+use super::flight::InFlight;
 use super::probe::InProcessCheck;
 
 /// Describes an instance to be registered.
@@ -29,7 +33,12 @@ pub struct Service {
     pub(super) probes: Vec<InProcessCheck>,
     pub(super) patience: Option<Duration>,
     pub(super) limits: CheckRequest,
+    pub(super) in_flight: InFlight,
+    pub(super) stuck_after: Option<Duration>,
 }
+
+/// The pairs of meta that a registry takes.
+const META_MAX: usize = 64;
 
 impl Service {
     /// Describes an instance of a service. Its id is the service's name unless [`Self::id`] says otherwise; it beats
@@ -45,6 +54,8 @@ impl Service {
             probes: Vec::new(),
             patience: Some(Duration::from_secs(30)),
             limits: CheckRequest::default(),
+            in_flight: InFlight::default(),
+            stuck_after: None,
         }
     }
 
@@ -72,6 +83,30 @@ impl Service {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.request.port = port;
+        self
+    }
+
+    /// Takes port and address from what a listener was bound to, where they are not set: the address unless all were
+    /// bound, and as the id `NAME-PORT`, so that several instances of one node do not share one.
+    #[must_use]
+    pub fn bound(mut self, address: SocketAddr) -> Self {
+        let request = &mut self.request;
+        if request.port == 0 {
+            request.port = address.port();
+        }
+        if request.address.is_empty() && !address.ip().is_unspecified() {
+            request.address = address.ip().to_string();
+        }
+        if request.id.is_empty() {
+            request.id = format!("{}-{}", request.name, request.port);
+        }
+        self
+    }
+
+    /// Counts what is served on a counter that is there before the registration is, for servers that serve first.
+    #[must_use]
+    pub fn in_flight(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = in_flight;
         self
     }
 
@@ -164,6 +199,16 @@ impl Service {
         self
     }
 
+    /// Sets after how long without an answer the application's runtime is taken for stuck, and the instance for critical
+    /// while it goes on beating: the time of one beat by default. For a program that registers on a runtime which it does
+    /// not drive afterwards: [`Duration::MAX`]. Only where beats have a thread of their own
+    /// ([`crate::ClientBuilder::beat_thread`]).
+    #[must_use]
+    pub fn stuck_after(mut self, time: Duration) -> Self {
+        self.stuck_after = Some(time);
+        self
+    }
+
     /// Sets the status to begin with, passing by default. Begin with critical when the instance is not
     /// ready yet, and call [`super::Registered::set_status`] when it is.
     #[must_use]
@@ -187,10 +232,27 @@ impl Service {
         self
     }
 
+    /// Returns the service's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.request.name
+    }
+
     /// Returns the instance's id.
     #[must_use]
     pub fn instance_id(&self) -> &str {
         if self.request.id.is_empty() { &self.request.name } else { &self.request.id }
+    }
+
+    /// Adds when this process first signed in anywhere, for callers that let newcomers begin slowly. What the application
+    /// says itself stays, and where there is no room nothing is added.
+    pub(super) fn note_start(&mut self) {
+        static STARTED: OnceLock<u64> = OnceLock::new();
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let meta = &mut self.request.meta;
+        if meta.len() < META_MAX && !meta.contains_key(STARTED_META) {
+            meta.insert(STARTED_META.to_owned(), STARTED.get_or_init(now).to_string());
+        }
     }
 
     /// Returns the id of the check that is beaten.
@@ -232,6 +294,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_bound_fills_what_was_not_said() {
+        let bound = |service: Service, address: &str| {
+            let request = service.bound(address.parse().unwrap()).request;
+            (request.id, request.address, request.port)
+        };
+        let web = || Service::new("web");
+        assert_eq!(bound(web(), "10.0.0.1:80"), ("web-80".into(), "10.0.0.1".into(), 80));
+        assert_eq!(bound(web(), "[::]:80"), ("web-80".into(), String::new(), 80), "the node's address");
+        let said = web().id("a").address("b").port(1);
+        assert_eq!(bound(said, "10.0.0.1:80"), ("a".into(), "b".into(), 1));
+    }
+
+    #[test]
     fn every_check_ends_a_dead_instance() {
         let http = CheckRequest { http: "http://x".into(), interval: GoDuration(1), ..CheckRequest::default() };
         let service = Service::new("web").id("web-1").check(http).weight(5);
@@ -244,6 +319,10 @@ mod tests {
         let minute = GoDuration::from(Duration::from_secs(60));
         assert_eq!([&beat, &request.checks[0]].map(|check| check.deregister_critical_service_after), [minute; 2]);
         assert_eq!(request.weights.unwrap().passing, 5);
+        let mut twice = [Service::new("a"), Service::new("b").meta(STARTED_META, "7")];
+        twice.iter_mut().for_each(Service::note_start);
+        assert!(twice[0].request.meta[STARTED_META].parse::<u64>().unwrap() > 1_600_000_000);
+        assert_eq!(twice[1].request.meta[STARTED_META], "7");
         assert!(Service::new("web").without_ttl().request(CheckStatus::Passing).check.is_none());
     }
 }

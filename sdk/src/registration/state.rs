@@ -1,14 +1,18 @@
 //! What the guard, the probes and the task share: how well the instance is, and how the registration stands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use callboard_proto::CheckStatus;
 use callboard_proto::definition::Figures;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::flight::InFlight;
 use super::probe::InProcessCheck;
+use super::quality;
 use super::service::Service;
 use crate::error::Error;
 
@@ -48,6 +52,8 @@ pub(crate) struct Shared {
     pub(super) wake: Notify,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) in_flight: InFlight,
+    // In microseconds; the largest number while nothing was measured.
+    lag: AtomicU64,
 }
 
 /// How well the instance is, by what everybody says.
@@ -56,6 +62,8 @@ pub(super) struct Wishes {
     // One per probe, by place.
     probes: Vec<(String, CheckStatus, String)>,
     draining: bool,
+    // Since when the application's runtime has not answered.
+    stuck: Option<Instant>,
     figures: Option<Figures>,
 }
 
@@ -69,6 +77,7 @@ impl Shared {
                 own: (service.status, service.output.clone()),
                 probes: probes.iter().map(unknown).collect(),
                 draining: false,
+                stuck: None,
                 figures: None,
             }),
             wake: Notify::new(),
@@ -79,7 +88,8 @@ impl Shared {
                 status: None,
                 error: None,
             }),
-            in_flight: InFlight::default(),
+            in_flight: service.in_flight.clone(),
+            lag: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -108,6 +118,19 @@ impl Shared {
         });
     }
 
+    pub(super) fn set_stuck(&self, since: Option<Instant>) {
+        self.wish(|wishes| wishes.stuck = since);
+    }
+
+    pub(super) fn set_lag(&self, lag: Duration) {
+        self.lag.store(u64::try_from(lag.as_micros()).unwrap_or(u64::MAX - 1), Relaxed);
+    }
+
+    pub(super) fn lag(&self) -> Option<Duration> {
+        let lag = self.lag.load(Relaxed);
+        (lag != u64::MAX).then(|| Duration::from_micros(lag))
+    }
+
     pub(super) fn set_draining(&self) {
         self.wishes.lock().draining = true;
         // Even if it was critical before: without beats there is more to do than to say so.
@@ -123,10 +146,19 @@ impl Shared {
     }
 
     /// Takes what the next request says.
-    pub(super) fn spoken(&self) -> (CheckStatus, String, Option<Figures>) {
-        let wishes = self.wishes.lock();
-        let (status, output) = wishes.status();
-        (status, output, wishes.figures)
+    pub(super) fn spoken(&self) -> (CheckStatus, String) {
+        self.wishes.lock().status()
+    }
+
+    /// Says whether the application itself set figures.
+    pub(super) fn has_said_figures(&self) -> bool {
+        self.wishes.lock().figures.is_some()
+    }
+
+    /// Puts the figures together that go with the next beat.
+    pub(super) fn figures(&self) -> Option<Figures> {
+        let said = self.wishes.lock().figures;
+        quality::figures(said, self.in_flight.quality(), quality::resident())
     }
 }
 
@@ -138,6 +170,11 @@ impl Wishes {
         }
         let mut worst = self.own.0;
         let mut output = self.own.1.clone();
+        if let Some(since) = self.stuck {
+            worst = CheckStatus::Critical;
+            let seconds = since.elapsed().as_secs_f64();
+            output = format!("the application's runtime has not run anything for {seconds:.1} s");
+        }
         for (name, status, said) in &self.probes {
             worst = worst.max(*status);
             if *status != CheckStatus::Passing {
@@ -167,9 +204,15 @@ mod tests {
         shared.set_probe(1, CheckStatus::Warning, "90 % full".into());
         assert_eq!(shared.spoken().1, "disk: 90 % full");
         shared.set_own(CheckStatus::Critical, "no licence".into());
-        let (status, output, _) = shared.spoken();
+        let (status, output) = shared.spoken();
         assert_eq!((status, output.as_str()), (CheckStatus::Critical, "no licence; disk: 90 % full"));
         shared.set_own(CheckStatus::Passing, String::new());
+        shared.set_probe(1, CheckStatus::Passing, String::new());
+        shared.set_stuck(Some(Instant::now()));
+        let (status, output) = shared.spoken();
+        assert!(status == CheckStatus::Critical && output.contains("has not run anything"), "{output}");
+        shared.set_stuck(None);
+        assert_eq!(shared.spoken().0, CheckStatus::Passing);
         shared.set_draining();
         assert_eq!(shared.spoken().0, CheckStatus::Critical);
     }

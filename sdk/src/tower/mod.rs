@@ -1,15 +1,25 @@
-//! Calling a service over HTTP: pick, connection, response, and a retry where that is safe.
+//! The `tower` side of calls: [`HttpService`] is a `tower` service over an application's requests.
 //!
-//! [`HttpService`] is a `tower` service over an application's requests and the data path of the
-//! sidecar. It decides what may be tried again and where; who is picked is decided by `balance`, which
-//! connection is used by [`crate::http::Pool`].
+//! Decides nothing: what a call is, is decided in [`crate::call`], whose names that users of `tower` need stand here too.
 
-mod body;
-mod budget;
-mod error;
-mod service;
+#[cfg(feature = "tower")]
+mod discover;
+#[cfg(feature = "tower")]
+mod flight;
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+mod held;
+#[cfg(feature = "tower")]
+mod layer;
 
-pub use body::ResponseBody;
-pub use budget::RetryBudget;
-pub use error::{Attempt, CallError, Reason};
-pub use service::{HashKey, HttpService, HttpSettings};
+pub(crate) use crate::call::Tries;
+pub use crate::call::{
+    Attempt, CallError, HashKey, HttpService, HttpSettings, Judge, Reason, ResponseBody, RetryBudget,
+};
+#[cfg(feature = "tower")]
+pub use discover::Discovery;
+#[cfg(feature = "tower")]
+pub use flight::{Flight, FlightLayer};
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+pub use held::{HeldBody, Hold};
+#[cfg(feature = "tower")]
+pub use layer::{BalanceLayer, Balanced, Bodies, Keep, Whole};

@@ -2,7 +2,7 @@
 //!
 //! The rules: an equal index means that nothing changed; a higher one is news; a lower one means that a
 //! server lags or the registry lost its data, so nothing is published until the leader itself has been
-//! asked. An error changes nothing that is known: the index stays, the next question does not wait (the
+//! asked; nor is an answer that takes nearly everybody away (`doubt`). An error changes nothing that is known: the index stays, the next question does not wait (the
 //! server behind it may be another one), and the waits between tries grow. Called by `poll`.
 
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub enum Reply {
         meta: ReadMeta,
         /// Whether there was no row.
         empty: bool,
+        /// Whether they take so many away that the leader must say so too, and its word be weighed.
+        suspicious: bool,
     },
     /// No answer, a 5xx, a 429, or an answer that cannot be used (as one without an index).
     Failed,
@@ -60,8 +62,11 @@ pub enum Step {
     Publish,
     /// What is published was confirmed.
     Unchanged,
-    /// Publish nothing, and ask the leader at once: the index went backwards.
+    /// Publish nothing, and ask the leader at once: the index went backwards, or nearly everybody is gone.
     Confirm,
+    /// The leader itself says that nearly everybody is gone. [`Cursor::believe`] it and publish, or keep what is
+    /// known and ask again: the leader, at once.
+    Doubt,
     /// Publish nothing, and ask again after this time.
     Retry(Duration),
 }
@@ -83,13 +88,21 @@ pub struct Cursor {
     seen: Index,
     mode: Mode,
     failures: u32,
+    // Whether indexes say what is newer, or only whether two answers are the same.
+    ordered: bool,
 }
 
 impl Cursor {
     /// Builds a cursor that has seen nothing.
     #[must_use]
     pub fn new(settings: CursorSettings) -> Self {
-        Self { settings, seen: Index::ZERO, mode: Mode::Look, failures: 0 }
+        Self { settings, seen: Index::ZERO, mode: Mode::Look, failures: 0, ordered: true }
+    }
+
+    /// Builds a cursor over a pseudo index, as lists of events have: any other index is news.
+    #[must_use]
+    pub fn by_equality(settings: CursorSettings) -> Self {
+        Self { ordered: false, ..Self::new(settings) }
     }
 
     /// Returns the index of what was published last.
@@ -111,7 +124,7 @@ impl Cursor {
         match self.mode {
             Mode::Follow => Question { index: Some(self.seen), wait: Some(self.settings.wait), consistency: usual },
             Mode::Look => Question { index: None, wait: None, consistency: usual },
-            Mode::Confirm => Question { index: None, wait: None, consistency: Consistency::Leader },
+            Mode::Confirm => Question { index: None, wait: None, consistency: Consistency::Consistent },
         }
     }
 
@@ -127,11 +140,17 @@ impl Cursor {
             }
             Reply::Rows { meta, .. } if meta.index == Index::ZERO => self.fail(dice),
             // A server without a leader may have lost its rows, or never had them.
-            Reply::Rows { meta, empty: true } if holding && !meta.known_leader => self.fail(dice),
-            Reply::Rows { meta, .. } if meta.index < self.seen && self.mode != Mode::Confirm => {
+            Reply::Rows { meta, empty: true, .. } if holding && !meta.known_leader => self.fail(dice),
+            Reply::Rows { meta, suspicious, .. }
+                if ((self.ordered && meta.index < self.seen) || suspicious) && self.mode != Mode::Confirm =>
+            {
                 self.failures = 0;
                 self.mode = Mode::Confirm;
                 Step::Confirm
+            }
+            Reply::Rows { suspicious: true, .. } => {
+                self.failures = 0;
+                Step::Doubt
             }
             Reply::Rows { meta, .. } => {
                 self.failures = 0;
@@ -143,6 +162,11 @@ impl Cursor {
                 Step::Publish
             }
         }
+    }
+
+    /// Takes the answer that was doubted, of this index, for true.
+    pub fn believe(&mut self, index: Index) {
+        (self.seen, self.mode) = (index, Mode::Follow);
     }
 
     fn fail(&mut self, dice: u32) -> Step {
@@ -179,8 +203,15 @@ mod tests {
     }
 
     fn rows_of(index: u64, known_leader: bool, empty: bool) -> Reply {
-        let meta = ReadMeta { index: Index(index), known_leader, last_contact: Duration::ZERO, consistency: None };
-        Reply::Rows { meta, empty }
+        Reply::Rows { meta: meta(index, known_leader), empty, suspicious: false }
+    }
+
+    fn meta(index: u64, known_leader: bool) -> ReadMeta {
+        ReadMeta { index: Index(index), known_leader, last_contact: Duration::ZERO, consistency: None }
+    }
+
+    fn loss(index: u64) -> Reply {
+        Reply::Rows { meta: meta(index, true), empty: true, suspicious: true }
     }
 
     fn waits(cursor: &Cursor) -> Option<u64> {
@@ -217,13 +248,22 @@ mod tests {
         let mut cursor = cursor();
         cursor.reply(rows(70), false, 0);
         assert_eq!(cursor.reply(rows(3), true, 0), Step::Confirm);
-        assert_eq!(cursor.question(), Question { index: None, wait: None, consistency: Consistency::Leader });
+        assert_eq!(cursor.question(), Question { index: None, wait: None, consistency: Consistency::Consistent });
         assert_eq!(cursor.reply(Reply::Failed, true, 0), Step::Retry(Duration::from_millis(100)));
-        assert_eq!(cursor.question().consistency, Consistency::Leader, "an error does not make it forget");
+        assert_eq!(cursor.question().consistency, Consistency::Consistent, "an error does not make it forget");
         assert_eq!(cursor.reply(rows(3), true, 0), Step::Publish, "the data was lost indeed");
         assert_eq!(waits(&cursor), Some(3));
         assert_eq!(cursor.reply(rows(2), true, 0), Step::Confirm);
         assert_eq!(cursor.reply(rows(3), true, 0), Step::Unchanged, "it was a server that lagged");
+    }
+
+    #[test]
+    fn a_pseudo_index_is_compared_for_equality_only() {
+        let mut cursor = Cursor::by_equality(cursor().settings);
+        assert_eq!(cursor.reply(rows(70), false, 0), Step::Publish);
+        assert_eq!(cursor.reply(rows(3), true, 0), Step::Publish);
+        assert_eq!(cursor.reply(rows(3), true, 0), Step::Unchanged);
+        assert_eq!(waits(&cursor), Some(3));
     }
 
     #[test]
@@ -236,9 +276,25 @@ mod tests {
         assert_eq!(cursor.reply(rows_of(9, true, true), true, 0), Step::Publish, "the leader may clear");
     }
 
+    #[test]
+    fn a_loss_is_told_by_the_leader_and_then_weighed() {
+        let mut cursor = cursor();
+        cursor.reply(rows(7), false, 0);
+        assert_eq!(cursor.reply(loss(9), true, 0), Step::Confirm);
+        assert_eq!(cursor.question().consistency, Consistency::Consistent);
+        assert_eq!(cursor.reply(loss(9), true, 0), Step::Doubt);
+        assert_eq!((cursor.seen(), waits(&cursor)), (Index(7), None), "what is doubted was not seen");
+        assert_eq!(cursor.reply(rows(10), true, 0), Step::Publish, "they are back");
+        assert_eq!(cursor.reply(loss(7), true, 0), Step::Confirm);
+        assert_eq!(cursor.reply(loss(7), true, 0), Step::Doubt);
+        cursor.believe(Index(7));
+        assert_eq!((cursor.seen(), waits(&cursor)), (Index(7), Some(7)));
+    }
+
     fn any_reply() -> impl Strategy<Value = Reply> {
         prop_oneof![
             6 => (0u64..20, any::<bool>(), any::<bool>()).prop_map(|(index, leader, empty)| rows_of(index, leader, empty)),
+            1 => (1u64..20).prop_map(loss),
             1 => Just(Reply::Failed),
             1 => Just(Reply::Refused),
         ]
@@ -252,9 +308,11 @@ mod tests {
             let mut published = Index::ZERO;
             for (reply, dice) in replies {
                 let asked = cursor.question();
-                if cursor.reply(reply, published > Index::ZERO, dice) == Step::Publish {
-                    let Reply::Rows { meta, .. } = reply else { panic!("only rows are published") };
-                    let leader = asked.consistency == Consistency::Leader && asked.index.is_none();
+                let step = cursor.reply(reply, published > Index::ZERO, dice);
+                let leader = asked.consistency == Consistency::Consistent && asked.index.is_none();
+                prop_assert!(step != Step::Doubt || leader, "only what the leader said is weighed");
+                if step == Step::Publish {
+                    let Reply::Rows { meta, suspicious: false, .. } = reply else { panic!("only such are published") };
                     prop_assert!(meta.index > published || leader);
                     published = meta.index;
                 }

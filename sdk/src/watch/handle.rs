@@ -1,6 +1,7 @@
 //! The subscriber's side of a watch: the newest snapshot, a wait for the next, and how much to trust it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::balance::{Balancer, BalancerSettings};
+use crate::balance::{Balancer, BalancerSettings, Ordinal};
 use crate::catalog::Snapshot;
 use crate::error::Error;
 use crate::load::{ProbeBudget, Prober, ProberSettings};
@@ -19,10 +20,14 @@ use crate::load::{ProbeBudget, Prober, ProberSettings};
 pub enum Origin {
     /// Nothing is known yet.
     Nowhere,
-    /// The last-good file; no server has answered since the start.
-    File,
     /// The registry.
     Registry,
+    /// The last-good file; no server has answered since the start.
+    File,
+    /// DNS, by [`crate::ClientBuilder`]'s `dns_fallback`; no server has answered since the start, and no file was there.
+    Dns,
+    /// [`crate::ClientBuilder::static_endpoints`]; nobody has answered since the start.
+    Static,
     /// The program itself, by [`crate::catalog::Catalog::fixed`].
     Fixed,
 }
@@ -33,6 +38,11 @@ pub(crate) struct Shared {
     pub(crate) trust: Mutex<Trust>,
     // Also the lock under which snapshots are published, so that a new balancer misses none.
     balancers: Mutex<Vec<(String, Balancer)>>,
+    // The zone of balancers whose settings name none.
+    zone: Option<String>,
+    ordinal: Mutex<Option<Ordinal>>,
+    // Set by whoever starts the task that takes part among the clients of the service.
+    company: AtomicBool,
 }
 
 pub(crate) struct Trust {
@@ -41,17 +51,41 @@ pub(crate) struct Trust {
     // Only for a snapshot from a file: the age it had when it was read.
     age_before: Duration,
     error: Option<Arc<Error>>,
+    held: Option<(Instant, usize)>,
+}
+
+impl Trust {
+    fn age(&self) -> Option<Duration> {
+        self.confirmed.map(|then| then.elapsed() + self.age_before)
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.held.map(|(since, missing)| Held { missing, age: since.elapsed() })
+    }
+}
+
+/// Tells that the snapshot is held against an answer of the registry that takes nearly everybody away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// How many endpoints the registry does not list any more.
+    pub missing: usize,
+    /// For how long it has been held.
+    pub age: Duration,
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot, zone: Option<String>) -> Self {
         Self {
+            zone,
+            ordinal: Mutex::new(None),
+            company: AtomicBool::new(false),
             snapshot: watch::Sender::new(Arc::new(snapshot)),
             trust: Mutex::new(Trust {
                 origin: Origin::Nowhere,
                 confirmed: None,
                 age_before: Duration::ZERO,
                 error: None,
+                held: None,
             }),
             balancers: Mutex::new(Vec::new()),
         }
@@ -74,7 +108,7 @@ impl Shared {
             balancer.confirm();
         }
         let mut trust = self.trust.lock();
-        (trust.confirmed, trust.age_before, trust.error) = (Some(now), Duration::ZERO, None);
+        (trust.confirmed, trust.age_before, trust.error, trust.held) = (Some(now), Duration::ZERO, None, None);
         trust.origin = Origin::Registry;
     }
 
@@ -89,21 +123,95 @@ impl Shared {
         self.trust.lock().error = Some(Arc::new(error));
     }
 
+    /// Notes that what is published is held, since then, against an answer that misses so many.
+    pub(crate) fn hold(&self, since: Instant, missing: usize, error: Error) {
+        let mut trust = self.trust.lock();
+        (trust.held, trust.error) = (Some((since, missing)), Some(Arc::new(error)));
+    }
+
+    /// Returns every balancer that was asked for.
+    pub(crate) fn balancers(&self) -> Vec<Balancer> {
+        self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect()
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         self.trust.lock().origin
     }
 
+    pub(crate) fn view(&self) -> WatchView {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let trust = self.trust.lock();
+        WatchView {
+            service: Arc::clone(snapshot.service()),
+            index: snapshot.index(),
+            known: snapshot.members().len(),
+            callable: snapshot.eligible_len() as usize,
+            origin: trust.origin,
+            age: trust.age(),
+            held: trust.held(),
+            error: trust.error.clone(),
+        }
+    }
+
+    /// Says whether the snapshot is the registry's, is not held against it, and was confirmed within this time.
+    pub(crate) fn is_live(&self, within: Duration) -> bool {
+        let trust = self.trust.lock();
+        let fresh = trust.confirmed.is_some_and(|then| then.elapsed() <= within);
+        trust.origin == Origin::Registry && trust.held.is_none() && trust.error.is_none() && fresh
+    }
+
     /// Returns the balancer of these settings, built on the first call.
-    pub(crate) fn balancer(&self, settings: BalancerSettings) -> Balancer {
+    pub(crate) fn balancer(&self, mut settings: BalancerSettings) -> Balancer {
+        settings.zone = settings.zone.or_else(|| self.zone.clone());
         // Settings are told apart by their Debug form; a custom policy is known by its name.
         let key = format!("{settings:?}");
         let mut balancers = self.balancers.lock();
         if let Some((_, known)) = balancers.iter().find(|(given, _)| *given == key) {
             return known.clone();
         }
+        // Settings that rules made come and go with them.
+        balancers.retain(|(_, known)| known.is_held());
         let balancer = Balancer::new(settings, Arc::clone(&self.snapshot.borrow()));
+        if let Some(ordinal) = *self.ordinal.lock() {
+            balancer.set_ordinal(ordinal);
+        }
         balancers.push((key, balancer.clone()));
         balancer
+    }
+
+    /// Lets time pass for the balancers. Work that walks endpoints happens outside the lock.
+    pub(crate) fn tick(&self) {
+        let balancers: Vec<Balancer> = self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect();
+        balancers.iter().for_each(Balancer::tick);
+    }
+
+    /// Tells all balancers, the later ones too, which of the clients this one is.
+    pub(crate) fn set_ordinal(&self, ordinal: Ordinal) {
+        let balancers = self.balancers.lock();
+        *self.ordinal.lock() = Some(ordinal);
+        balancers.iter().for_each(|(_, balancer)| balancer.set_ordinal(ordinal));
+    }
+
+    pub(crate) fn ordinal(&self) -> Option<Ordinal> {
+        *self.ordinal.lock()
+    }
+
+    /// Returns the size of the largest subset that a balancer keeps to, unless one calls everybody.
+    pub(crate) fn subset_size(&self) -> Option<u32> {
+        self.balancers
+            .lock()
+            .iter()
+            .map(|(_, balancer)| balancer.settings().subset)
+            .try_fold(0, |most, size| Some(most.max(size?)))
+    }
+
+    pub(crate) fn newest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// True for the first to ask.
+    pub(crate) fn begins_company(&self) -> bool {
+        !self.company.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -143,6 +251,27 @@ impl WatchHandle {
 pub struct Watch {
     handle: Arc<WatchHandle>,
     receiver: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// Tells how one watch stands, for whoever looks after the process.
+#[derive(Debug, Clone)]
+pub struct WatchView {
+    /// The service.
+    pub service: Arc<str>,
+    /// The registry's index of the snapshot; 0 before anything is known.
+    pub index: u64,
+    /// How many endpoints are known, and how many of them may be called.
+    pub known: usize,
+    /// See [`Self::known`].
+    pub callable: usize,
+    /// Where the snapshot came from.
+    pub origin: Origin,
+    /// See [`Watch::age`].
+    pub age: Option<Duration>,
+    /// See [`Watch::held`].
+    pub held: Option<Held>,
+    /// See [`Watch::error`].
+    pub error: Option<Arc<Error>>,
 }
 
 impl Watch {
@@ -193,17 +322,24 @@ impl Watch {
     }
 
     /// Returns the time since the registry last confirmed the snapshot; none while nothing is known.
-    /// A snapshot from the last-good file has the age of the file.
+    /// A snapshot from the last-good file has the age of the file, one from DNS that of its answer, and one from the
+    /// static list has none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let trust = self.handle.shared.trust.lock();
-        trust.confirmed.map(|then| then.elapsed() + trust.age_before)
+        self.handle.shared.trust.lock().age()
     }
 
     /// Says where the snapshot came from.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.handle.shared.origin()
+    }
+
+    /// Tells whether the snapshot is held against an answer that takes nearly everybody away, while those taken away
+    /// still answer; [`Self::error`] says the same in words. It ends with the hold of [`super::DoubtSettings`].
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.handle.shared.trust.lock().held()
     }
 
     /// Returns the error of the last question, if the last question failed. The snapshot stays.

@@ -1,8 +1,8 @@
 //! The task that asks, waits and publishes for one service.
 //!
 //! Decides nothing about what an answer means (that is `cursor`); it owns the timing: socket timeouts
-//! beyond the server's wait, waits after failures, the bound on questions per second, and when the
-//! last-good file stands in for servers that do not answer.
+//! beyond the server's wait, waits after failures, the bound on questions per second, and when another source
+//! (`stand_in`) is used because no server has answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,22 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::cursor::{Cursor, CursorSettings, Reply, Step};
+use super::doubt::{Dialled, Doubt, Verdict};
 use super::handle::{Origin, Shared};
 use super::pace::Pace;
 use super::rows::endpoints;
-use crate::catalog::{Change, LastGood, Store};
+use super::stand_in::StandIn;
+use crate::catalog::{Change, LastGood, Member, Store, Writer};
 use crate::client::Api;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, chain};
-use crate::http::Repeat;
+use crate::http::{Dialer, Repeat};
 
-/// How long the first question may go unanswered before the last-good file is used.
-const FILE_AFTER: Duration = Duration::from_millis(25);
+/// How long a question may go unanswered, while none has been, before another source stands in.
+const STAND_IN_AFTER: Duration = Duration::from_millis(25);
 /// The questions a watch may ask: a burst, then so many a second.
 const BURST: u32 = 10;
 const PERIOD: Duration = Duration::from_millis(100);
@@ -39,7 +41,14 @@ pub(crate) struct Poll {
     pub(crate) api: Arc<Api>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: CursorSettings,
+    /// Where good answers are kept.
     pub(crate) store: Option<Store>,
+    pub(crate) stand_in: Option<StandIn>,
+    pub(crate) doubt: Doubt,
+    /// How those that the registry suddenly misses are dialled, if they can be.
+    pub(crate) dialer: Option<Dialer>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) samples: usize,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -51,42 +60,103 @@ pub(crate) async fn run(poll: Poll, end: CancellationToken) {
 impl Poll {
     async fn follow(mut self) {
         let mut cursor = Cursor::new(self.settings);
+        let mut stand_in = self.stand_in.take();
+        if let Some(stand_in) = &mut stand_in {
+            stand_in.prepare();
+        }
         let mut pace = Pace::new(PERIOD, BURST, Instant::now());
-        let mut last_good = self.last_good().await;
         let writer = self.store.take().map(|store| store.start(&self.tracker));
         loop {
             tokio::time::sleep_until(pace.take(Instant::now())).await;
             let asked = self.ask(&cursor);
-            let answer = match last_good.take() {
-                None => asked.await,
-                Some(file) => self.ask_with_file(asked, file).await,
+            let answer = match self.shared.origin() {
+                Origin::Registry => asked.await,
+                _ => Box::pin(self.ask_with_stand_in(asked, &mut stand_in)).await,
             };
-            let holding = !self.shared.snapshot.borrow().members().is_empty();
+            let old = Arc::clone(&self.shared.snapshot.borrow());
+            let missing = match &answer {
+                Ok(good) => self.doubt.missing(&old, &good.rows, good.meta.index.0),
+                Err(_) => Vec::new(),
+            };
             let reply = match &answer {
-                Ok(good) => Reply::Rows { meta: good.meta, empty: good.rows.is_empty() },
+                Ok(good) => {
+                    Reply::Rows { meta: good.meta, empty: good.rows.is_empty(), suspicious: !missing.is_empty() }
+                }
                 Err(error) => refusal(error),
             };
             let before = cursor.failures();
-            match (cursor.reply(reply, holding, fastrand::u32(..)), answer) {
-                (Step::Publish, Ok(good)) => {
-                    if let Some(writer) = &writer {
-                        writer.write(LastGood::now(good.meta.index, good.body));
-                    }
-                    self.publish(good.rows, good.meta.index.0, Origin::Registry);
+            match (cursor.reply(reply, !old.members().is_empty(), fastrand::u32(..)), answer) {
+                (Step::Publish, Ok(good)) => self.accept(good, writer.as_ref()),
+                (Step::Unchanged, _) => {
+                    self.doubt.settle();
                     self.shared.confirm(Instant::now());
                 }
-                (Step::Unchanged, _) => self.shared.confirm(Instant::now()),
                 (Step::Confirm, _) => {
-                    warn!(service = %self.service, seen = cursor.seen().0, "index went backwards; asking the leader");
+                    warn!(
+                        service = %self.service, seen = cursor.seen().0, missing = missing.len(),
+                        "the registry went backwards or lost endpoints; asking the leader"
+                    );
                 }
+                (Step::Doubt, Ok(good)) => match self.weigh(&good, missing).await {
+                    Verdict::Believe => {
+                        cursor.believe(good.meta.index);
+                        self.accept(good, writer.as_ref());
+                    }
+                    Verdict::Hold(after) => tokio::time::sleep(after).await,
+                },
                 (Step::Retry(after), answer) => {
                     self.failed(answer.err(), before, after);
                     tokio::time::sleep(after).await;
                 }
-                // Only rows are published.
-                (Step::Publish, Err(_)) => {}
+                // Only rows are published or doubted.
+                (Step::Publish | Step::Doubt, Err(_)) => {}
             }
         }
+    }
+
+    fn accept(&mut self, good: Good, writer: Option<&Writer>) {
+        self.doubt.settle();
+        if let Some(writer) = writer {
+            writer.write(LastGood::now(good.meta.index, good.body));
+        }
+        self.publish(good.rows, good.meta.index.0, Origin::Registry);
+        self.shared.confirm(Instant::now());
+    }
+
+    /// Dials a few of those that the registry misses, and weighs its answer by what comes of it.
+    async fn weigh(&mut self, good: &Good, missing: Vec<Arc<Member>>) -> Verdict {
+        let lost = missing.len();
+        let dialled = match &self.dialer {
+            Some(dialer) => dial(dialer, missing, self.samples, self.connect_timeout).await,
+            None => Dialled::default(),
+        };
+        let was_held = self.doubt.since().is_some();
+        let verdict = self.doubt.weigh(dialled, Instant::now());
+        let (service, listed) = (self.service.as_str(), good.rows.len());
+        match (verdict, self.doubt.since()) {
+            (Verdict::Hold(_), Some(since)) => {
+                let error = Error::Doubted {
+                    service: service.to_owned(),
+                    listed,
+                    missing: lost,
+                    answered: dialled.answered,
+                    dialled: dialled.answered + dialled.failed,
+                };
+                if !was_held {
+                    warn!(service, error = chain(&error), "the registry lost endpoints that still answer");
+                }
+                self.shared.hold(since, lost, error);
+            }
+            _ => warn!(
+                service,
+                listed,
+                missing = lost,
+                answered = dialled.answered,
+                failed = dialled.failed,
+                "believing the leader that nearly all endpoints are gone"
+            ),
+        }
+        verdict
     }
 
     /// Logs the first failure of a row loudly, the others quietly.
@@ -132,7 +202,10 @@ impl Poll {
         let wait = question.wait.unwrap_or_default();
         let timeout = wait + wait / 16 + self.api.request_timeout;
         let doing = || format!("watching {}", self.service);
-        let answer = self.api.transport.send(&Method::GET, &target, &Bytes::new(), Repeat::Safe, timeout).await?;
+        let answer = match question.index {
+            Some(_) => self.api.transport.wait(&target, timeout).await?,
+            None => self.api.transport.send(&Method::GET, &target, &Bytes::new(), Repeat::Safe, timeout).await?,
+        };
         let answer = answer.success(&doing())?;
         let meta = ReadMeta::from_headers(|name| answer.header(name))
             .map_err(|error| Error::Answer { doing: doing(), source: error.into() })?;
@@ -140,48 +213,65 @@ impl Poll {
         Ok(Good { meta, rows, body: answer.body })
     }
 
-    /// Waits for the answer, but publishes the last-good file when it is late or fails.
-    async fn ask_with_file(
+    /// Waits for the answer, but lets another source stand in when it is late or fails.
+    async fn ask_with_stand_in(
         &self,
         asked: impl Future<Output = Result<Good, Error>>,
-        file: LastGood,
+        stand_in: &mut Option<StandIn>,
     ) -> Result<Good, Error> {
+        let Some(stand_in) = stand_in else { return asked.await };
         tokio::pin!(asked);
-        match tokio::time::timeout(FILE_AFTER, &mut asked).await {
-            Ok(Ok(good)) => Ok(good),
-            Ok(Err(error)) => {
-                self.publish_file(file);
-                Err(error)
-            }
-            Err(_) => {
-                self.publish_file(file);
-                asked.await
-            }
-        }
-    }
-
-    fn publish_file(&self, file: LastGood) {
-        let Ok(rows) = endpoints(&file.body) else {
-            warn!(service = %self.service, "last-good file holds no rows");
-            return;
+        let late = match tokio::time::timeout(STAND_IN_AFTER, &mut asked).await {
+            Ok(Ok(good)) => return Ok(good),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
         };
-        let age = file.saved().elapsed().unwrap_or_default();
-        info!(service = %self.service, known = rows.len(), age_s = age.as_secs(), "no server answers; starting from the last-good file");
-        self.shared.confirmed_then(file.saved(), Instant::now());
-        self.publish(rows, file.index.0, Origin::File);
-    }
-
-    async fn last_good(&self) -> Option<LastGood> {
-        let store = self.store.clone()?;
-        let loaded = tokio::task::spawn_blocking(move || store.load()).await.ok()?;
-        match loaded {
-            Ok(file) => file,
-            Err(error) => {
-                warn!(service = %self.service, error = chain(&error), "last-good file cannot be used");
-                None
+        let standing = self.begin_with(stand_in);
+        tokio::pin!(standing);
+        if let Some(error) = late {
+            standing.await;
+            return Err(error);
+        }
+        tokio::select! {
+            biased;
+            answer = &mut asked => {
+                if answer.is_err() {
+                    standing.await;
+                }
+                answer
             }
+            () = &mut standing => asked.await,
         }
     }
+
+    async fn begin_with(&self, stand_in: &mut StandIn) {
+        let Some(found) = stand_in.find().await else { return };
+        if let Some(said) = found.said {
+            self.shared.confirmed_then(said, Instant::now());
+        }
+        self.publish(found.rows, found.index, found.origin);
+    }
+}
+
+/// Connects to some of the missing, at once, and hangs up.
+async fn dial(dialer: &Dialer, mut missing: Vec<Arc<Member>>, samples: usize, timeout: Duration) -> Dialled {
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..samples.min(missing.len()) {
+        let member = missing.swap_remove(fastrand::usize(..missing.len()));
+        let dialer = dialer.clone();
+        tries.spawn(async move {
+            let endpoint = member.endpoint();
+            dialer.answers(endpoint.authority(), endpoint.socket(), timeout).await
+        });
+    }
+    let mut dialled = Dialled::default();
+    while let Some(answered) = tries.join_next().await {
+        match answered {
+            Ok(true) => dialled.answered += 1,
+            _ => dialled.failed += 1,
+        }
+    }
+    dialled
 }
 
 struct Good {
@@ -191,7 +281,7 @@ struct Good {
 }
 
 /// Tells a wrong question from a server in trouble.
-fn refusal(error: &Error) -> Reply {
+pub(super) fn refusal(error: &Error) -> Reply {
     match error.status() {
         Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Reply::Refused,
         _ => Reply::Failed,

@@ -26,7 +26,10 @@ pub fn endpoints(body: &[u8]) -> Result<Vec<Endpoint>, serde_json::Error> {
 fn endpoint(entry: &ServiceEntry) -> Endpoint {
     let (node, service) = (&entry.node, &entry.service);
     let host = if service.address.is_empty() { &node.address } else { &service.address };
-    let health = match entry.status() {
+    let status = entry.status();
+    // Somebody took it out on purpose, which is no opinion that could be doubted: drained.
+    let in_use = u32::from(status != AggregatedStatus::Maintenance);
+    let health = match status {
         AggregatedStatus::Status(CheckStatus::Passing) => Health::Passing,
         AggregatedStatus::Status(CheckStatus::Warning) => Health::Warning,
         AggregatedStatus::Status(CheckStatus::Critical) | AggregatedStatus::Maintenance => Health::Critical,
@@ -38,7 +41,7 @@ fn endpoint(entry: &ServiceEntry) -> Endpoint {
     let probe = service.meta.get(PROBE_META).and_then(|port| port.parse().ok()).unwrap_or(0);
     let endpoint = Endpoint::new(service.id.as_str(), host, service.port)
         .on_node(node.node.as_str())
-        .weighted(service.weights.passing.into(), service.weights.warning.into())
+        .weighted(in_use * u32::from(service.weights.passing), in_use * u32::from(service.weights.warning))
         .with_health(health)
         .in_zone(zone)
         .probed_on(probe)
@@ -66,6 +69,11 @@ mod tests {
         assert_eq!((rows[0].authority(), rows[0].weight_effective(), rows[0].zone()), ("10.0.0.1:80", 1, Some("a")));
         assert_eq!((rows[0].identity(), rows[0].tags()), (("web-1", "n1"), &["v1".to_owned()][..]));
         assert_eq!((rows[1].authority(), rows[1].health()), ("10.1.1.1:81", Health::Critical));
+        assert_eq!(
+            (rows[0].weight(), rows[1].weight()),
+            (3, 0),
+            "who is in maintenance is not called whatever happens"
+        );
         assert_eq!((rows[0].started(), rows[1].started()), (Some(1_700_000_000), None));
         assert_eq!((rows[0].probe_port(), rows[1].probe_port()), (Some(4001), None));
         assert!(endpoints(b"{}").is_err());

@@ -22,7 +22,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -57,6 +57,11 @@ pub struct State {
     pub leaderless: bool,
     /// Answers at once, whatever the index.
     pub hasty: bool,
+    /// Speaks HTTP/2 as well, with so many requests at once on a connection.
+    pub http2_streams: Option<u32>,
+    /// Connections that were taken, and requests that came over HTTP/2.
+    pub connections: usize,
+    pub over_http2: usize,
     faults: Vec<(String, String, Fault)>,
 }
 
@@ -88,9 +93,24 @@ impl Fake {
         while let Some((authority, stream)) = listener.accept().await {
             let fake = self.clone();
             tokio::spawn(async move {
-                let service = service_fn(move |request| fake.clone().answer(authority.clone(), request));
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let answering = fake.clone();
+                let service = service_fn(move |request| answering.clone().answer(authority.clone(), request));
+                let streams = {
+                    let mut state = fake.state.lock();
+                    state.connections += 1;
+                    state.http2_streams
+                };
+                let _ = match streams {
+                    None => {
+                        let http1 = hyper::server::conn::http1::Builder::new();
+                        http1.serve_connection(TokioIo::new(stream), service).await.map_err(|_| ())
+                    }
+                    Some(streams) => {
+                        let mut either = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                        either.http2().max_concurrent_streams(streams);
+                        either.serve_connection(TokioIo::new(stream), service).await.map_err(|_| ())
+                    }
+                };
             });
         }
     }
@@ -158,7 +178,11 @@ impl Fake {
         let path = head.uri.path().to_owned();
         let query = head.uri.query().unwrap_or_default().to_owned();
         let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-        self.state.lock().log.push(format!("{server} {} {path}?{query}", head.method));
+        {
+            let mut state = self.state.lock();
+            state.log.push(format!("{server} {} {path}?{query}", head.method));
+            state.over_http2 += usize::from(head.version == http::Version::HTTP_2);
+        }
         if let Some(answer) = self.meet_fault(&server, &path, &query).await {
             return answer;
         }
@@ -231,7 +255,14 @@ impl Fake {
             .rows
             .iter()
             .filter(|(_, row)| row.request.name == service)
-            .map(|(id, row)| row_json(id, row.request.port, &row.status, &row.request.tags))
+            .map(|(id, row)| {
+                let mut shown = row_json(id, row.request.port, &row.status, &row.request.tags);
+                let weights = row.request.weights.unwrap_or_default();
+                shown["Service"]["Address"] = json!(row.request.address);
+                shown["Service"]["Meta"] = json!(row.request.meta);
+                shown["Service"]["Weights"] = json!({"Passing": weights.passing, "Warning": weights.warning});
+                shown
+            })
             .collect();
         let mut response = reply(200, serde_json::to_vec(&rows).unwrap());
         response.headers_mut().insert("x-consul-index", state.index.into());

@@ -29,11 +29,13 @@ pub(crate) enum Failure {
     Timeout,
     /// The sidecar is about to end.
     Closing,
+    /// As much is under way as may be.
+    Overloaded,
 }
 
 impl Failure {
     /// Every kind, in the order of the counters.
-    pub(crate) const ALL: [Failure; 8] = [
+    pub(crate) const ALL: [Failure; 9] = [
         Failure::BadRequest,
         Failure::NoRoute,
         Failure::TooManyServices,
@@ -42,6 +44,7 @@ impl Failure {
         Failure::Reset,
         Failure::Timeout,
         Failure::Closing,
+        Failure::Overloaded,
     ];
 
     /// The word in the header and in the metrics.
@@ -55,6 +58,7 @@ impl Failure {
             Failure::Reset => "reset",
             Failure::Timeout => "timeout",
             Failure::Closing => "closing",
+            Failure::Overloaded => "overloaded",
         }
     }
 
@@ -62,7 +66,9 @@ impl Failure {
         match self {
             Failure::BadRequest => StatusCode::BAD_REQUEST,
             Failure::NoRoute => StatusCode::NOT_FOUND,
-            Failure::TooManyServices | Failure::NoEndpoint | Failure::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::TooManyServices | Failure::NoEndpoint | Failure::Closing | Failure::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Failure::Connect | Failure::Reset => StatusCode::BAD_GATEWAY,
             Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }

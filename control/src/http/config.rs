@@ -1,0 +1,128 @@
+//! `/v1/config…`: the rules by which clients reach services.
+
+use callboard_proto::Index;
+use callboard_proto::api::config::ConfigShown;
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::config_entry::{ConfigEntry, EntryError, EntryKind};
+use callboard_proto::text::Text;
+use http::{Method, StatusCode};
+
+use super::blocking::{Answer, Question, common_key, read};
+use super::kv::index;
+use super::reply::{self, Failure, Response, encode, json};
+use super::request::{BODY_MAX, Call};
+use crate::registry::{Command, ConfigRow, Outcome, Registry, Topic};
+
+pub(super) async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    let cas = call.params.get("cas").map(|text| index("cas", text)).transpose()?;
+    let body = call.body(BODY_MAX).await?;
+    let entry = ConfigEntry::parse(&body).map_err(|error| match error {
+        EntryError::Decode(_) => Failure::BadRequest(error.to_string()),
+        EntryError::Invalid(_) => Failure::Refused(error.to_string()),
+    })?;
+    let body = String::from_utf8_lossy(&encode(&entry, false)).as_ref().into();
+    let outcome = call.api.cluster.propose(Command::ConfigSet { body, cas }).await?;
+    Ok(json(&(outcome == Outcome::Held(true)), call.pretty()))
+}
+
+pub(super) async fn config(call: &Call<'_>) -> Result<Response, Failure> {
+    let (kind, name) = call.rest.split_once('/').unwrap_or((call.rest, ""));
+    if call.method == Method::DELETE {
+        return Box::pin(delete(call, kind, name)).await;
+    }
+    let options = call.read_options()?;
+    if kind.is_empty() {
+        return Err(Failure::NotFound("Must provide either a kind or both kind and name".to_owned()));
+    }
+    let kind = parse(kind)?;
+    let pretty = call.pretty();
+    if name.is_empty() {
+        read(call.api, &options, &Entries { kind, pretty, key: common_key("config", kind.as_str(), &options, pretty) })
+            .await
+    } else {
+        one(call, &options, kind, name).await
+    }
+}
+
+fn parse(kind: &str) -> Result<EntryKind, Failure> {
+    kind.parse().map_err(|error: callboard_proto::config_entry::UnknownKind| Failure::Refused(error.to_string()))
+}
+
+async fn one(call: &Call<'_>, options: &ReadOptions, kind: EntryKind, name: &str) -> Result<Response, Failure> {
+    read(call.api, options, &Entry { kind, name: name.into(), pretty: call.pretty() }).await
+}
+
+async fn delete(call: &Call<'_>, kind: &str, name: &str) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    if kind.is_empty() || name.is_empty() {
+        return Err(Failure::NotFound("Must provide both a kind and name to delete".to_owned()));
+    }
+    let kind = parse(kind)?;
+    let cas = call.params.get("cas").map(|text| index("cas", text)).transpose()?;
+    let outcome = call.api.cluster.propose(Command::ConfigDelete { kind, name: name.into(), cas }).await?;
+    Ok(match cas {
+        None => json(&serde_json::Map::new(), call.pretty()),
+        Some(_) => json(&(outcome == Outcome::Held(true)), call.pretty()),
+    })
+}
+
+fn show(row: &ConfigRow) -> ConfigShown {
+    ConfigShown { entry: (*row.entry).clone(), create_index: row.created, modify_index: row.modified }
+}
+
+/// Every entry of a kind.
+struct Entries {
+    kind: EntryKind,
+    pretty: bool,
+    key: String,
+}
+
+impl Question for Entries {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Config(self.kind)]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.config_index(self.kind)
+    }
+
+    fn key(&self) -> Option<String> {
+        Some(self.key.clone())
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        Answer::Json(encode(&registry.configs(self.kind).map(show).collect::<Vec<_>>(), self.pretty))
+    }
+}
+
+/// One entry.
+struct Entry {
+    kind: EntryKind,
+    name: Text,
+    pretty: bool,
+}
+
+impl Question for Entry {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Config(self.kind)]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.config(self.kind, &self.name).map_or_else(|| registry.config_index(self.kind), |row| row.modified)
+    }
+
+    fn is_absent(&self, registry: &Registry) -> bool {
+        registry.config(self.kind, &self.name).is_none()
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        match registry.config(self.kind, &self.name) {
+            Some(row) => Answer::Json(encode(&show(row), self.pretty)),
+            None => {
+                let text = format!("Config entry not found for \"{}\" / {:?}", self.kind, self.name);
+                Answer::Ready(Box::new(reply::text(StatusCode::NOT_FOUND, text)))
+            }
+        }
+    }
+}

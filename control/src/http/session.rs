@@ -1,0 +1,107 @@
+//! `/v1/session/…`: what holds locks.
+
+use std::sync::Arc;
+
+use callboard_proto::api::decode::{Unknown, from_slice};
+use callboard_proto::api::query::ReadOptions;
+use callboard_proto::api::session::{Session, SessionCreated, SessionRequest};
+use callboard_proto::session::SessionRow;
+use callboard_proto::text::Text;
+use callboard_proto::{Index, NodeName};
+
+use super::blocking::{Answer, Question, read};
+use super::reply::{Failure, Response, encode, json};
+use super::request::{BODY_MAX, Call};
+use super::select::node_name;
+use crate::registry::{Command, Registry, Topic};
+
+pub(super) async fn create(mut call: Call<'_>) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    let body = call.body(BODY_MAX).await?;
+    let request: SessionRequest = match body.is_empty() {
+        true => SessionRequest::default(),
+        false => from_slice(&body, Unknown::Ignore)?,
+    };
+    call.is_ours(&request.datacenter)?;
+    let id = uuid::Uuid::new_v4().to_string();
+    let session = request.validate(&id, &call.api.identity.node_name, call.api.sessions.ttl_min());
+    let session = session.map_err(|error| Failure::Refused(error.0))?;
+    call.api.cluster.propose(Command::SessionCreate(Box::new(session))).await?;
+    Ok(json(&SessionCreated { id }, call.pretty()))
+}
+
+pub(super) async fn destroy(call: &Call<'_>) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    let id = session_id(call)?;
+    call.api.cluster.propose(Command::SessionDestroy { id }).await?;
+    Ok(json(&true, call.pretty()))
+}
+
+pub(super) fn renew(call: &Call<'_>) -> Result<Response, Failure> {
+    call.is_ours(call.params.get("dc").unwrap_or(""))?;
+    let id = session_id(call)?;
+    match call.api.sessions.renew(&id) {
+        Some(session) => Ok(json(&[Session::of(&session)], call.pretty())),
+        None => Err(Failure::NotFound(format!("Session id '{}' not found", call.rest))),
+    }
+}
+
+/// The id in the path; ids are written in lower case.
+fn session_id(call: &Call<'_>) -> Result<Text, Failure> {
+    Ok(call.argument("Missing session")?.to_ascii_lowercase().into())
+}
+
+/// Some sessions.
+struct Sessions {
+    which: Which,
+    pretty: bool,
+}
+
+enum Which {
+    All,
+    On(NodeName),
+    One(Text),
+}
+
+impl Question for Sessions {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Sessions]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.sessions_index()
+    }
+
+    fn is_absent(&self, registry: &Registry) -> bool {
+        matches!(&self.which, Which::One(id) if registry.session(id).is_none())
+    }
+
+    fn answer(&self, registry: &Registry) -> Answer {
+        let show = |session: &Arc<SessionRow>| Session::of(session);
+        let sessions: Vec<Session> = match &self.which {
+            Which::All => registry.sessions().map(show).collect(),
+            Which::On(node) => registry.sessions_on(node).map(show).collect(),
+            Which::One(id) => registry.session(id).map(show).into_iter().collect(),
+        };
+        Answer::Json(encode(&sessions, self.pretty))
+    }
+}
+
+async fn sessions(call: &Call<'_>, options: &ReadOptions, which: Which) -> Result<Response, Failure> {
+    read(call.api, options, &Sessions { which, pretty: call.pretty() }).await
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Result<Response, Failure> {
+    sessions(call, &call.read_options()?, Which::All).await
+}
+
+pub(super) async fn node(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    let name = node_name(call.argument("Missing node name")?)?;
+    sessions(call, &options, Which::On(name)).await
+}
+
+pub(super) async fn info(call: &Call<'_>) -> Result<Response, Failure> {
+    let options = call.read_options()?;
+    sessions(call, &options, Which::One(session_id(call)?)).await
+}

@@ -1,0 +1,417 @@
+//! The tries of one call: whom to ask next, whether at all, after how long, and whether two at a time.
+//!
+//! Tried again on another endpoint, up to a number of tries and within a budget: a request of which no byte was sent (any
+//! method), and one that may be carried out twice when [`super::RetryPolicy`] says so of what happened. An endpoint is
+//! asked a second time only when everybody has been asked, and then after a wait. A request that is itself a retry
+//! of its caller, by its header or by what the task inherits, is tried again only while nothing was sent.
+//! What one try does is in `attempt`; built and run by `service`.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::attempt::{Answer, Miss, Try};
+use super::body::ResponseBody;
+use super::budget::RetryBudget;
+use super::deadline::{Deadline, Inherited};
+use super::error::{Attempt, CallError, Reason};
+use super::lane::Way;
+use super::limiter::Place;
+use super::retry::{self, Advice};
+use super::shape::{copy, shape};
+use super::stats::CallStats;
+use crate::balance::{Ask, Picked};
+use crate::endpoint::EndpointKey;
+use crate::error::Cause;
+use crate::http::Payload;
+use crate::load::{self, LOAD_HEADER};
+use crate::observe;
+
+/// A server that asks for more patience than this has its answer passed on.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// What is shared by all calls of a service.
+#[derive(Clone, Copy)]
+pub(super) struct Account<'a> {
+    pub(super) budget: &'a RetryBudget,
+    pub(super) stats: &'a CallStats,
+}
+
+/// A request on its way, and what happened to it so far.
+pub(super) struct Sequence<'a, B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Cause>,
+{
+    way: &'a Way<'a, B>,
+    account: Account<'a>,
+    steps: Try<'a, B>,
+    // None while it is with a connection.
+    request: Option<Request<Payload<B>>>,
+    hash: Option<u64>,
+    // Empty, and so without a heap, for nearly all calls.
+    tried: Vec<EndpointKey>,
+    attempts: Vec<Attempt>,
+    tries: usize,
+    reason: Reason,
+    budget_spent: bool,
+    // The last pick was refused by a bound of ours; the next one costs nothing.
+    passed_over: bool,
+    advice: Advice,
+    // An answer that was a reason to try again, in case nothing better comes.
+    held: Option<Answer<B>>,
+    place: Option<Place>,
+}
+
+/// What a call brings along.
+pub(super) struct Asked<B> {
+    pub(super) request: Request<B>,
+    pub(super) hash: Option<u64>,
+    pub(super) begun: Instant,
+}
+
+impl<'a, B> Sequence<'a, B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Cause>,
+{
+    /// Makes a call, and returns the head of its answer.
+    pub(super) async fn run(
+        way: &'a Way<'a, B>,
+        account: Account<'a>,
+        asked: Asked<B>,
+    ) -> Result<Response<ResponseBody<B>>, Box<CallError>> {
+        let mut sequence = Self::begin(way, account, asked)?;
+        if sequence.steps.repeatable {
+            sequence.keep_body().await?;
+        }
+        loop {
+            let Some(picked) = sequence.next().await else { return sequence.end() };
+            if let Some(answer) = sequence.ask(picked).await {
+                return Ok(sequence.respond(answer));
+            }
+        }
+    }
+
+    fn begin(way: &'a Way<'a, B>, account: Account<'a>, asked: Asked<B>) -> Result<Self, Box<CallError>> {
+        let (mut head, body) = asked.request.into_parts();
+        let inherited = Inherited::current();
+        let own = head.extensions.get::<Deadline>().copied();
+        let limit = way.call_timeout.map(Deadline::after);
+        let deadline = [own, inherited.deadline, Deadline::of(&head.headers), limit].into_iter().flatten().min();
+        let refuse = |reason, cause| {
+            let error = CallError::new(reason, way.balancer, Vec::new(), false).with(deadline, cause);
+            Err(error)
+        };
+        if deadline.is_some_and(|deadline| deadline.left().is_none()) {
+            return refuse(Reason::Deadline, Some("it was over before anything was sent".into()));
+        }
+        let place = match &way.lane.limiter {
+            None => None,
+            Some(limiter) => match limiter.enter() {
+                Some(place) => Some(place),
+                None => {
+                    let cause = format!("the limit of {} calls under way was reached", limiter.limit());
+                    return refuse(Reason::Overloaded, Some(cause.into()));
+                }
+            },
+        };
+        let own_host = match shape(&mut head, way.lane.pool.settings().protocol) {
+            Ok(own_host) => own_host,
+            Err(cause) => return refuse(Reason::Request, Some(cause)),
+        };
+        let follows = inherited.retry || retry::is_retry(&head.headers);
+        if inherited.retry {
+            // Whatever a retry leads to is a part of a retry.
+            head.headers.entry(retry::ATTEMPT).or_insert(HeaderValue::from_static("2"));
+        }
+        let payload = if body.is_end_stream() { Payload::empty() } else { Payload::new(body) };
+        let steps = Try {
+            pool: &way.lane.pool,
+            bounds: way.bounds(),
+            judge: way.judge,
+            own_host,
+            repeatable: !follows && way.retry.repeats(&head.method),
+            response_timeout: way.response_timeout,
+            per_try_timeout: way.retry.per_try_timeout,
+            deadline,
+            begun: asked.begun,
+        };
+        Ok(Self {
+            way,
+            account,
+            steps,
+            request: Some(Request::from_parts(head, payload)),
+            hash: asked.hash,
+            tried: Vec::new(),
+            attempts: Vec::new(),
+            tries: 0,
+            reason: Reason::NoEndpoint,
+            budget_spent: false,
+            passed_over: false,
+            advice: Advice::default(),
+            held: None,
+            place,
+        })
+    }
+
+    /// Reads a small body ahead, so that it can be sent twice.
+    async fn keep_body(&mut self) -> Result<(), Box<CallError>> {
+        let Some(request) = self.request.take() else { return Ok(()) };
+        if request.body().again().is_some() {
+            self.request = Some(request);
+            return Ok(());
+        }
+        let (head, body) = request.into_parts();
+        let keeping = Box::pin(body.keep(self.way.retry.body_max));
+        let kept = match self.steps.deadline {
+            None => Ok(keeping.await),
+            Some(deadline) => tokio::time::timeout_at(deadline.at(), keeping).await,
+        };
+        let (reason, cause) = match kept {
+            Ok(Ok(body)) => {
+                self.request = Some(Request::from_parts(head, body));
+                return Ok(());
+            }
+            Ok(Err(error)) => (Reason::Request, error.into()),
+            Err(_) => (Reason::Deadline, "the body of the request did not come in time".into()),
+        };
+        Err(CallError::new(reason, self.way.balancer, Vec::new(), false).with(self.steps.deadline, Some(cause)))
+    }
+
+    /// Picks whom to ask; none when the call is over.
+    async fn next(&mut self) -> Option<Picked> {
+        let again = self.tries > 0 && !self.passed_over;
+        if again {
+            if self.request.is_none() || self.advice.never || self.tries >= self.way.retry.attempts() {
+                return None;
+            }
+            if !self.granted() {
+                self.budget_spent = true;
+                return None;
+            }
+            if !self.pause(self.advice.everybody_after).await {
+                return None;
+            }
+        }
+        self.passed_over = false;
+        let picked = match self.pick() {
+            Some(picked) => picked,
+            // Everybody has been asked; who failed may be well again after a while.
+            None if again && self.reason != Reason::Overloaded => {
+                let failures = u32::try_from(self.tries).unwrap_or(u32::MAX);
+                let wait = self.way.retry.backoff.delay(failures, fastrand::u32(..)).max(self.advice.same_after);
+                if !self.pause(wait).await {
+                    return None;
+                }
+                self.tried.clear();
+                self.pick()?
+            }
+            None => return None,
+        };
+        if again {
+            self.account.stats.retried();
+        }
+        Some(picked)
+    }
+
+    /// Asks the budget for one more try.
+    fn granted(&self) -> bool {
+        let granted = self.account.budget.withdraw(std::time::Instant::now());
+        observe::retry(self.way.balancer, granted);
+        if !granted {
+            self.account.stats.budget_refused();
+        }
+        granted
+    }
+
+    /// Picks somebody who was not asked yet and has not reached the bound of requests in flight.
+    fn pick(&mut self) -> Option<Picked> {
+        loop {
+            let ask = self.hash.map_or_else(Ask::any, Ask::hash);
+            // The error of the call says all that a refused pick says, and which tries went before.
+            let picked = self.way.balancer.pick(&ask.without(&self.tried)).ok()?;
+            let max = self.way.breaker.requests_max;
+            if picked.stats().in_flight() <= u64::from(max) {
+                return Some(picked);
+            }
+            self.reason = Reason::Overloaded;
+            let cause = format!("the bound of {max} requests in flight to the endpoint was reached");
+            let mut attempt = Attempt::new(picked.endpoint(), Reason::Overloaded, cause.into());
+            attempt.begun = self.steps.begun.elapsed();
+            self.attempts.push(attempt);
+            self.tried.push(picked.key());
+            picked.release();
+        }
+    }
+
+    /// Waits, if the call's time allows it; false when it does not.
+    async fn pause(&mut self, wait: Duration) -> bool {
+        if wait.is_zero() {
+            return true;
+        }
+        let left = self.steps.deadline.map_or(PAUSE_MAX, |deadline| deadline.left().unwrap_or_default());
+        if wait >= left.min(PAUSE_MAX) {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        true
+    }
+
+    /// Asks an endpoint. Returns none when the call is to go on; whether there is a request left decides whether it can.
+    async fn ask(&mut self, picked: Picked) -> Option<Answer<B>> {
+        let mut request = self.request.take()?;
+        self.tries += 1;
+        if self.tries > 1 {
+            request.headers_mut().insert(retry::ATTEMPT, HeaderValue::from(self.tries as u64));
+        }
+        let hedge = self.way.lane.hedges.as_ref().filter(|_| self.steps.repeatable).and_then(|hedges| hedges.wait());
+        let came = match hedge.and_then(|wait| Some((wait, copy(&request)?))) {
+            None => self.steps.go(picked, request).await,
+            // Apart, and so off the stack of the calls that are not hedged.
+            Some((wait, spare)) => Box::pin(self.ask_two(picked, request, wait, spare)).await,
+        };
+        match came {
+            Ok(mut answer) => {
+                let status = answer.response.status().as_u16();
+                if self.follows(&answer) {
+                    self.advice = Advice::of(answer.response.headers());
+                    let mut attempt =
+                        Attempt::new(answer.picked.endpoint(), Reason::Status, format!("answered {status}").into());
+                    (attempt.begun, attempt.took) = (answer.begun - self.steps.begun, answer.begun.elapsed());
+                    self.request = answer.copy.take();
+                    self.tried.push(answer.picked.key());
+                    self.attempts.push(attempt);
+                    self.reason = Reason::Status;
+                    self.held = Some(answer);
+                    return None;
+                }
+                Some(answer)
+            }
+            Err(miss) => {
+                self.miss(*miss);
+                None
+            }
+        }
+    }
+
+    /// Says whether an answer is a reason for another try, and there may be one.
+    fn follows(&self, answer: &Answer<B>) -> bool {
+        answer.copy.is_some()
+            && self.tries < self.way.retry.attempts()
+            && self.way.retry.follows_answer(answer.response.status().as_u16(), answer.response.headers())
+    }
+
+    #[cold]
+    fn miss(&mut self, miss: Miss<B>) {
+        let reason = miss.attempt.reason;
+        self.tried.push(miss.key);
+        self.passed_over = reason == Reason::Overloaded;
+        if self.passed_over {
+            self.tries -= 1;
+        } else if matches!(reason, Reason::Timeout | Reason::Deadline)
+            && let Some(place) = &self.place
+        {
+            place.done(true);
+        }
+        self.reason = reason;
+        observe::try_failed(self.way.balancer, &miss.attempt);
+        self.attempts.push(miss.attempt);
+        let again = self.passed_over || self.way.retry.follows(reason);
+        self.request = miss.request.filter(|_| again);
+    }
+
+    /// Asks one, and after a while a second one as well; the first good answer counts, and the other is dropped.
+    async fn ask_two(
+        &mut self,
+        picked: Picked,
+        request: Request<Payload<B>>,
+        wait: Duration,
+        mut spare: Request<Payload<B>>,
+    ) -> Result<Answer<B>, Box<Miss<B>>> {
+        let (steps, first_key) = (self.steps, picked.key());
+        let mut first = pin!(steps.go(picked, request));
+        if let Ok(came) = tokio::time::timeout(wait, &mut first).await {
+            return came;
+        }
+        if self.tries >= self.way.retry.attempts() {
+            return first.await;
+        }
+        self.tried.push(first_key);
+        let other = self.pick();
+        self.tried.retain(|key| *key != first_key);
+        let Some(other) = other else { return first.await };
+        if !self.granted() {
+            other.release();
+            return first.await;
+        }
+        self.account.stats.hedged();
+        self.tries += 1;
+        spare.headers_mut().insert(retry::ATTEMPT, HeaderValue::from(self.tries as u64));
+        let mut second = pin!(steps.go(other, spare));
+        let (came, by_second) = tokio::select! {
+            came = &mut first => (came, false),
+            came = &mut second => (came, true),
+        };
+        let good = came.as_ref().is_ok_and(|answer| !self.follows(answer));
+        if good {
+            if by_second {
+                self.account.stats.hedge_won();
+            }
+            return came;
+        }
+        // The one that is left may do better; the other is noted if it does not.
+        let rest = if by_second { first.await } else { second.await };
+        match (came, rest) {
+            (came, Ok(answer)) => {
+                if let Err(miss) = came {
+                    self.tried.push(miss.key);
+                    self.attempts.push(miss.attempt);
+                }
+                Ok(answer)
+            }
+            (Ok(answer), Err(miss)) => {
+                self.tried.push(miss.key);
+                self.attempts.push(miss.attempt);
+                Ok(answer)
+            }
+            (Err(first), Err(second)) => {
+                self.tried.push(first.key);
+                self.attempts.push(first.attempt);
+                Err(second)
+            }
+        }
+    }
+
+    fn respond(mut self, answer: Answer<B>) -> Response<ResponseBody<B>> {
+        let Answer { mut response, lease, picked, judge, begun, .. } = answer;
+        if let Some(load) = response.headers_mut().remove(&LOAD_HEADER).as_ref().and_then(load::read) {
+            self.way.balancer.note_load(&picked, load);
+        }
+        if let Some(hedges) = &self.way.lane.hedges {
+            hedges.record(begun.elapsed(), picked.stats().clock().micros());
+        }
+        let place = self.place.take();
+        if let Some(place) = &place {
+            let lost = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+            place.done(lost);
+        }
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        response.map(|incoming| ResponseBody::new(incoming, (!upgraded).then_some(lease), picked, judge, place))
+    }
+
+    /// Ends a call that nobody is left for: with the answer that was held, or with all that happened.
+    #[cold]
+    fn end(mut self) -> Result<Response<ResponseBody<B>>, Box<CallError>> {
+        if let Some(answer) = self.held.take() {
+            return Ok(self.respond(answer));
+        }
+        let error = CallError::new(self.reason, self.way.balancer, self.attempts, self.budget_spent);
+        Err(error.with(self.steps.deadline, None))
+    }
+}

@@ -1,0 +1,68 @@
+//! A network of our own: one namespace in which the control node lives, and a cable to it that can be pulled.
+//!
+//! Made with `ip` of iproute2, which needs the right to do so; removed when the value goes. Nothing outside of this
+//! machine can be reached by it.
+
+use std::process::Command;
+
+/// The end of the cable at which everybody else is.
+const NEAR: &str = "10.213.77.1";
+/// The end at which the control node is.
+pub(crate) const FAR: &str = "10.213.77.2";
+
+/// The namespace and its cable.
+pub(crate) struct Network {
+    name: String,
+    cable: String,
+}
+
+impl Network {
+    /// Makes namespace, cable and addresses.
+    pub(crate) fn make() -> Result<Self, String> {
+        let own = std::process::id();
+        let network = Self { name: format!("callboard-{own}"), cable: format!("cb{own}") };
+        let (name, cable, far) = (network.name.as_str(), network.cable.as_str(), format!("cb{own}f"));
+        ip(&["netns", "add", name])?;
+        // From here on the drop cleans up what there is.
+        ip(&["link", "add", cable, "type", "veth", "peer", "name", &far, "netns", name])?;
+        ip(&["addr", "add", &format!("{NEAR}/30"), "dev", cable])?;
+        ip(&["link", "set", cable, "up"])?;
+        ip(&["-n", name, "addr", "add", &format!("{FAR}/30"), "dev", &far])?;
+        ip(&["-n", name, "link", "set", &far, "up"])?;
+        ip(&["-n", name, "link", "set", "lo", "up"])?;
+        Ok(network)
+    }
+
+    /// Returns a command that runs a program inside; its process id is the program's.
+    pub(crate) fn inside(&self, program: &std::path::Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Pulls the cable: packets vanish, and nobody is told.
+    pub(crate) fn pull(&self) -> Result<(), String> {
+        ip(&["link", "set", &self.cable, "down"])
+    }
+
+    /// Plugs it in again.
+    pub(crate) fn plug(&self) -> Result<(), String> {
+        ip(&["link", "set", &self.cable, "up"])
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // The cable goes with either of its ends; what was never made cannot be removed, and need not be.
+        let _ = ip(&["link", "del", &self.cable]);
+        let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(words: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(words).output().map_err(|error| format!("ip: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}
