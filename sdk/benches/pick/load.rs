@@ -53,7 +53,7 @@ pub(crate) fn bound() {
                 spent += between - began;
                 held.extend(balancer.pick(&ask));
                 if held.len() > HELD {
-                    held.swap_remove(random.usize(..held.len()));
+                    drop(held.swap_remove(random.usize(..held.len())));
                 }
             }
             rounds.push((spent - empty) / keys.len() as f64);
