@@ -191,6 +191,21 @@ fn split(v1: f64, v2: f64) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_comes_early_waits_for_the_first_word() {
+    let world = World::start();
+    world.add("web", "one", "v1");
+    let client = world.builder().build().unwrap();
+    assert_eq!(text(&world.caller(&client, "web"), get("/")).await, "one / ");
+    // A registry that says nothing does not hold a call for ever.
+    let client = Client::builder().server("nobody:1").dialer(Dialer::Memory(memory().0)).build().unwrap();
+    let began = tokio::time::Instant::now();
+    let error = world.caller(&client, "web").send(get("/")).await.unwrap_err();
+    assert_eq!(error.reason, Reason::NoEndpoint);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    client.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_canary_gets_its_five_percent_without_a_proxy_or_a_restart() {
     let world = World::start();
     world.add("web", "old-1", "v1");

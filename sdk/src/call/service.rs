@@ -8,12 +8,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
@@ -31,6 +32,10 @@ use crate::endpoint::EndpointKey;
 use crate::error::Cause;
 use crate::http::Pool;
 use crate::route::CallView;
+use crate::watch::Watch;
+
+/// How long the first calls wait for the registry's first word of the service.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(2);
 
 /// Carries the hash of a call in the extensions of its request, for the hash policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +51,38 @@ struct Shared<B> {
     /// The registry's rules, where they are followed.
     rules: Option<Arc<Followed>>,
     balancer: Balancer,
+    /// Until the registry's first word of the service: how it will be heard.
+    first: FirstWord,
     lane: Lane<B>,
     /// Of other services that rules lead to.
     lanes: RwLock<HashMap<Arc<str>, Arc<Lane<B>>>>,
     budget: Arc<RetryBudget>,
     stats: Arc<CallStats>,
     settings: HttpSettings,
+}
+
+/// The registry's first word of a service, for which calls that come early wait.
+struct FirstWord {
+    heard: AtomicBool,
+    watch: Mutex<Option<Watch>>,
+}
+
+impl FirstWord {
+    /// Waits for it, but not longer than this. In vain means that nothing is known: the call will say so, and what else
+    /// is the matter.
+    #[cold]
+    async fn wait(&self, patience: Duration) {
+        let watch = self.watch.lock().clone();
+        let heard = match watch {
+            None => true,
+            Some(mut watch) => watch.ready(0, patience).await.is_ok(),
+        };
+        if heard {
+            self.heard.store(true, Relaxed);
+            // The watch is fed by whoever wants it fed.
+            *self.watch.lock() = None;
+        }
+    }
 }
 
 impl<B> Clone for HttpService<B> {
@@ -81,18 +112,20 @@ where
     /// Builds a service over a balancer with settings and a budget that may be shared with others.
     #[must_use]
     pub fn with(balancer: Balancer, settings: HttpSettings, budget: Arc<RetryBudget>) -> Self {
-        Self::following(None, balancer, settings, budget)
+        Self::following(None, None, balancer, settings, budget)
     }
 
-    /// Builds a service whose calls go where rules lead them.
+    /// Builds a service whose calls go where rules lead them, and wait for the first word of a watch.
     pub(crate) fn following(
+        watch: Option<Watch>,
         rules: Option<Arc<Followed>>,
         balancer: Balancer,
         settings: HttpSettings,
         budget: Arc<RetryBudget>,
     ) -> Self {
         let (lane, lanes, stats) = (Lane::new(&settings), RwLock::default(), Arc::default());
-        Self { shared: Arc::new(Shared { rules, balancer, lane, lanes, budget, stats, settings }) }
+        let first = FirstWord { heard: AtomicBool::new(watch.is_none()), watch: Mutex::new(watch) };
+        Self { shared: Arc::new(Shared { rules, balancer, first, lane, lanes, budget, stats, settings }) }
     }
 
     /// Says what the registry's rules for the service are; none when this handle follows none.
@@ -135,7 +168,7 @@ where
     }
 
     /// Calls an endpoint of the service; a hash policy takes its key from a [`HashKey`] among the request's
-    /// extensions.
+    /// extensions. A call that comes before the registry's first word of the service waits for it, two seconds at most.
     ///
     /// # Errors
     /// [`CallError`] when no response's head came; see [`super::Reason`] for what is true then.
@@ -156,6 +189,10 @@ where
         let shared = &*self.shared;
         shared.budget.deposit();
         shared.stats.begin();
+        if !shared.first.heard.load(Relaxed) {
+            let patience = shared.settings.response_timeout.map_or(FIRST_WORD_MAX, |after| after.min(FIRST_WORD_MAX));
+            Box::pin(shared.first.wait(patience)).await;
+        }
         let account = Account { budget: &shared.budget, stats: &shared.stats };
         let asked = Asked { request, hash, begun: Instant::now() };
         let result = match shared.rules.as_ref().and_then(|rules| rules.plan()) {

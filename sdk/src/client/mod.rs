@@ -286,7 +286,8 @@ impl Client {
         let settings = settings.into();
         let balancer = self.balancer(service, settings.clone())?;
         let rules = self.inner.config.follow_rules.then(|| self.rules().follow(service, settings));
-        Ok(HttpService::following(rules, balancer, http, budget))
+        let watch = self.watch(service)?;
+        Ok(HttpService::following(Some(watch), rules, balancer, http, budget))
     }
 
     /// Returns the follower of rules, whose task begins with the first caller.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard_proto::ServiceName;
 use callboard_proto::api::meta::ReadMeta;
-use callboard_proto::api::query::{ReadOptions, escape};
+use callboard_proto::api::query::{ReadOptions, SLOTS_PARAM, escape};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -197,7 +197,8 @@ impl Poll {
             consistency: question.consistency,
             ..ReadOptions::default()
         };
-        let target = self.api.target(&format!("/v1/health/service/{}", escape(self.service.as_str())), &options);
+        let path = format!("/v1/health/service/{}?{SLOTS_PARAM}", escape(self.service.as_str()));
+        let target = self.api.target(&path, &options);
         // The server may wait a sixteenth longer than it was asked to; what comes on top is for a slow network.
         let wait = question.wait.unwrap_or_default();
         let timeout = wait + wait / 16 + self.api.request_timeout;
