@@ -210,12 +210,19 @@ pub(crate) fn bytes(sizes: &[usize]) {
     for size in sizes {
         let rows: Vec<Endpoint> = rows(*size, usize::MAX).collect();
         let mut snapshot = None;
-        let held = allocation_counter::measure(|| snapshot = Some(Snapshot::empty("web").next(rows, 1)));
+        let mut build = 0.0;
+        let held = allocation_counter::measure(|| {
+            build = nanos(|| snapshot = Some(Snapshot::empty("web").next(rows, 1)));
+        });
         let snapshot = Arc::new(snapshot.expect("it was built"));
         // The list of rows came from outside and is gone; the rows themselves have moved in.
         let given = (size * size_of::<Endpoint>()) as i64;
         let of_set = (held.bytes_current + given) as f64 / *size as f64 - row as f64;
-        println!("{:<20} {size:>8} {of_set:>9.1} (positions, weights, slots, order, statistics)", "snapshot");
+        println!(
+            "{:<20} {size:>8} {of_set:>9.1} (positions, weights, slots, order, statistics; {:.1} ms from rows)",
+            "snapshot",
+            build / 1e6
+        );
         for (name, policy) in policies(*size) {
             let mut picker = None;
             let held = allocation_counter::measure(|| picker = policy.build(&Group::whole(Arc::clone(&snapshot)), 1));

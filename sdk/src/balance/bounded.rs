@@ -64,26 +64,25 @@ impl Bounded {
         let seen: Box<[AtomicU32]> = (0..len).map(|_| AtomicU32::new(0)).collect();
         let bounded = Self { picker, seen, total: AtomicI64::new(0), shares };
         let now = group.snapshot().aside().clock().coarse();
-        for (position, _) in group.weighted() {
-            bounded.look(group, position as usize, now);
-        }
+        let loads = group.weighted().map(|(position, _)| bounded.look(group, position as usize, now).1);
+        bounded.total.store(loads.sum(), Relaxed);
         bounded
     }
 
-    /// Returns the load of an endpoint, and corrects the total by it.
+    /// Returns the load of an endpoint, and by how much that corrects the total.
     #[inline]
-    fn look(&self, group: &Group, position: usize, now: u64) -> u64 {
+    fn look(&self, group: &Group, position: usize, now: u64) -> (u64, i64) {
         let (Some(stats), Some(seen)) = (group.stats(position), self.seen.get(position)) else {
-            return 0;
+            return (0, 0);
         };
         let load = load(stats, now);
         // Looked at before it is written: between two calls of a quiet endpoint there is nothing to write.
-        if seen.load(Relaxed) != load {
-            // Whatever threads come between, the differences add up to what is stored.
-            let before = seen.swap(load, Relaxed);
-            self.total.fetch_add(i64::from(load) - i64::from(before), Relaxed);
+        if seen.load(Relaxed) == load {
+            return (u64::from(load), 0);
         }
-        u64::from(load)
+        // Whatever threads come between, the differences add up to what is stored.
+        let before = seen.swap(load, Relaxed);
+        (u64::from(load), i64::from(load) - i64::from(before))
     }
 
     /// Returns how many calls the endpoint may have in flight, this one included.
@@ -117,24 +116,29 @@ impl Picker for Bounded {
         let hash = ask.hashed().unwrap_or_else(|| hash::mix(turn.wrapping_mul(hash::GOLDEN)));
         let now = group.snapshot().aside().clock().coarse();
         let visited = hash::below(turn as u32, group.len());
-        if visited < group.len() {
-            self.look(group, group.at(visited), now);
-        }
+        let mut correction = if visited < group.len() { self.look(group, group.at(visited), now).1 } else { 0 };
+        let total = self.total.load(Relaxed);
+        let mut chosen = None;
         let mut least: Option<(u64, usize)> = None;
         for number in 0..TRIES_MAX {
             let again =
                 if number == 0 { hash } else { hash::mix(hash.wrapping_add(number.wrapping_mul(hash::GOLDEN))) };
             let Some(position) = self.picker.pick(group, &ask.rehashed(again), worker) else { break };
-            let load = self.look(group, position, now);
-            let total = u64::try_from(self.total.load(Relaxed)).unwrap_or(0);
-            if load < self.bound(position, total) {
-                return Some(position);
+            let (load, difference) = self.look(group, position, now);
+            correction += difference;
+            if load < self.bound(position, u64::try_from(total + correction).unwrap_or(0)) {
+                chosen = Some(position);
+                break;
             }
             if least.is_none_or(|(other, _)| load < other) {
                 least = Some((load, position));
             }
         }
-        least.map(|(_, position)| position)
+        // Once a pick, since a locked instruction costs as much as the rest.
+        if correction != 0 {
+            self.total.fetch_add(correction, Relaxed);
+        }
+        chosen.or(least.map(|(_, position)| position))
     }
 }
 

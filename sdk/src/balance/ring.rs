@@ -11,7 +11,7 @@ const FEW: usize = 14;
 const FEW_OWNERS: usize = FEW + 1;
 const MANY: usize = 9;
 const MANY_OWNERS: usize = MANY + 1;
-/// Points per line on average, in halves of the room and a little more: one line in 60 is full.
+/// Points per line on average, about half of the room: one line in 60 is full.
 const FEW_PER_LINE: usize = 8;
 const MANY_PER_LINE: usize = 4;
 /// Marks in `Line::start` that there are more points than room.
