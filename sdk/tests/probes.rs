@@ -119,8 +119,8 @@ async fn who_advertises_and_stays_mute_is_called_all_the_same() {
 
 /// A server that reports its load; returns where it listens.
 async fn server(reporter: LoadReporter) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let answer = tower::service_fn(|_: Request<hyper::body::Incoming>| async {
