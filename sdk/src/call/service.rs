@@ -81,17 +81,18 @@ where
     /// Builds a service over a balancer with settings and a budget that may be shared with others.
     #[must_use]
     pub fn with(balancer: Balancer, settings: HttpSettings, budget: Arc<RetryBudget>) -> Self {
-        Self::following(None, balancer, settings, budget)
+        Self::following(None, balancer, settings, budget, Arc::default())
     }
 
-    /// Builds a service whose calls go where rules lead them.
+    /// Builds a service whose calls go where rules lead them, with counters that others may have too.
     pub(crate) fn following(
         rules: Option<Arc<Followed>>,
         balancer: Balancer,
         settings: HttpSettings,
         budget: Arc<RetryBudget>,
+        stats: Arc<CallStats>,
     ) -> Self {
-        let (lane, lanes, stats) = (Lane::new(&settings), RwLock::default(), Arc::default());
+        let (lane, lanes) = (Lane::new(&settings), RwLock::default());
         Self { shared: Arc::new(Shared { rules, balancer, lane, lanes, budget, stats, settings }) }
     }
 
