@@ -234,10 +234,11 @@ impl Endpoint {
         self.started
     }
 
-    /// Returns the UDP port on which the instance says how busy it is, if it does.
+    /// Returns the UDP port on which the instance says how busy it is, if it does and the host is an IP literal: nobody
+    /// resolves names for a probe.
     #[must_use]
     pub fn probe_port(&self) -> Option<u16> {
-        self.probe_port
+        self.probe_port.filter(|_| self.socket.is_some())
     }
 
     /// Returns the weight while passing, whatever the health.

@@ -25,6 +25,7 @@
 //! - [`endpoint`] is something that can be dialled, [`catalog`] the local copy of what the registry lists,
 //!   [`balance`] chooses among it: no I/O;
 //! - [`http`] holds connections; [`watch`] keeps the catalog live; [`registration`] keeps this process in the registry;
+//! - [`load`] says how busy a server is, and asks servers;
 //! - [`lock`] holds locks, elections and semaphores, each with a fencing token;
 //! - [`call`] calls services over HTTP ([`tower`] is its `tower` side); [`client`] is the handle from which all of it is had;
 //! - [`connect`] is for plain TCP, and `axum`, `hyper`, `reqwest`, `tonic` and more of [`tower`] (features of those names)
@@ -54,6 +55,7 @@ pub mod error;
 pub mod http;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+pub mod load;
 pub mod lock;
 #[cfg(feature = "metrics")]
 pub mod metrics;

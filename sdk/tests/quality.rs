@@ -125,7 +125,6 @@ const GOLDEN_MILLION: &str =
 
 #[test]
 #[ignore = "started by all_processes_agree_on_every_key in a process of its own"]
-#[expect(clippy::print_stdout, reason = "its answer")]
 fn says_what_it_chose() {
     println!("chose {}", digests());
 }

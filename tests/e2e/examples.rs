@@ -110,3 +110,18 @@ fn demo_loses_no_call() {
         println!("figure: demo: {line}");
     }
 }
+
+#[test]
+fn canary_gets_its_share_and_nobody_is_restarted() {
+    let said = run(&Node::dev(), "canary", &[]);
+    let line =
+        |begin: &str| said.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("{begin}: {said}"));
+    assert_eq!(line("nothing for the canary"), "nothing for the canary: {\"v1\": 400}");
+    let share = line("5 % for the canary");
+    // Of any 400 turns 20, give or take one: by turns, not by chance.
+    assert!(
+        (19..=21).any(|canary| share.ends_with(&format!("{{\"v1\": {}, \"v2\": {canary}}}", 400 - canary))),
+        "{said}"
+    );
+    assert_eq!(line("failed calls"), "failed calls: 0");
+}

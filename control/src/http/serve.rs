@@ -49,7 +49,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bounds of the HTTP interface.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// The most connections from one address; further ones are told so and closed.
+    /// The most connections from one address; further ones are told so and closed. An HTTP/2 connection carries up to
+    /// 1024 requests at a time.
     pub connections_per_client: usize,
 }
 

@@ -238,6 +238,8 @@ impl Registry {
         if !self.nodes.contains_key(&key) {
             return Outcome::Done;
         }
+        // First, so that no check has to look for those that depend on it.
+        self.end_sessions_on(&key, change);
         let instances: Vec<_> = self.instances_on(&key).map(|instance| instance.id.clone()).collect();
         for id in instances {
             self.remove_instance(&key, &id, change);
@@ -246,7 +248,6 @@ impl Registry {
         for id in checks {
             self.remove_check(&key, &id, change);
         }
-        self.end_sessions_on(&key, change);
         self.nodes.remove(&key);
         self.tables.nodes = change.touch(Topic::Nodes);
         Outcome::Done

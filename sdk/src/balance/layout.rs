@@ -25,6 +25,7 @@ const ZONE_SALT: u64 = 0x05EE_D20E;
 
 /// Holds the stages of one snapshot.
 pub(super) struct Layout {
+    plain: bool,
     first: Stage,
     others: Box<[Stage]>,
     zones: Option<Zones>,
@@ -62,7 +63,8 @@ impl Layout {
         let panic_threshold = settings.panic_threshold.min(100);
         if settings.zone.is_none() && settings.zone_policies.is_empty() {
             let first = stage(&settings.policy, group)?;
-            return Some(Self { first, others: Box::default(), zones: None, panic_threshold });
+            let plain = first.ramp().is_none();
+            return Some(Self { plain, first, others: Box::default(), zones: None, panic_threshold });
         }
         let parts = parts(settings, &group);
         let own = parts.first().filter(|part| part.own).map(|part| part.group.at(0));
@@ -80,7 +82,7 @@ impl Layout {
             ends: others.iter().map(|_| AtomicU32::new(u32::MAX)).collect(),
             relief: AtomicU64::new(relief),
         });
-        let layout = Self { first, others, zones, panic_threshold };
+        let layout = Self { plain: false, first, others, zones, panic_threshold };
         layout.weigh(false);
         Some(layout)
     }
@@ -103,21 +105,28 @@ impl Layout {
         nth.checked_sub(1).and_then(|other| self.others.get(other)).unwrap_or(&self.first)
     }
 
-    /// Returns the stage that a call goes to first.
+    /// Says whether there is one stage, and nobody in it on a ramp: the question of the usual pick.
     #[inline]
-    pub(super) fn first(&self, ask: &Ask<'_>, turns: &AtomicU64) -> usize {
-        self.zones.as_ref().map_or(0, |zones| zones.first(ask, turns))
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Chooses where more is to be asked than one picker.
+    #[inline(never)]
+    pub(super) fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
+        let first = self.zones.as_ref().map_or(0, |zones| zones.first(ask, turns));
+        let stage = self.stage(first);
+        let snapshot = stage.group().snapshot();
+        if !ask.tried().is_empty() || snapshot.aside().any() || stage.is_ramping() {
+            return self.choose_guarded(first, ask, turns, alone);
+        }
+        let position = stage.pick(ask, &mut Worker::open(turns, alone))?;
+        snapshot.member(position)
     }
 
     /// Chooses where not everybody may be answered; `first` is the stage to begin with.
     #[cold]
-    pub(super) fn choose_guarded(
-        &self,
-        first: usize,
-        ask: &Ask<'_>,
-        turns: &AtomicU64,
-        alone: bool,
-    ) -> Option<&Arc<Member>> {
+    fn choose_guarded(&self, first: usize, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
         let usual = if self.is_panicking() { Gate::Doubt } else { Gate::Guarded };
         self.search(first, usual, ask, turns, alone).or_else(|| {
             if !self.first.group().snapshot().aside().any() {
@@ -214,9 +223,8 @@ impl Zones {
         let own = self.own.map(|label| {
             let own = by_label.swap_remove(label as usize);
             let mut relief = f64::from_bits(self.relief.load(Relaxed));
-            let reported = loads.map(|loads| (Load::sum(&loads[..1]), Load::sum(&loads[1..])));
-            if let Some((Some(here), Some(elsewhere))) = reported {
-                relief = zone::relief(relief, here, elsewhere);
+            if let Some(loads) = loads {
+                relief = zone::relief(relief, Load::sum(&loads[..1]).zip(Load::sum(&loads[1..])));
                 self.relief.store(relief.to_bits(), Relaxed);
             }
             zone::stays(&self.spill, own, &by_label) * relief

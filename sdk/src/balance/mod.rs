@@ -315,12 +315,10 @@ impl Current {
     #[inline]
     fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
         let layout = self.layout.as_ref()?;
-        let first = layout.first(ask, turns);
-        let stage = layout.stage(first);
-        if !ask.tried().is_empty() || self.snapshot.aside().any() || stage.is_ramping() {
-            return layout.choose_guarded(first, ask, turns, alone);
+        if !layout.is_plain() || !ask.tried().is_empty() || self.snapshot.aside().any() {
+            return layout.choose(ask, turns, alone);
         }
-        let position = stage.pick(ask, &mut Worker::open(turns, alone))?;
+        let position = layout.stage(0).pick(ask, &mut Worker::open(turns, alone))?;
         self.snapshot.member(position)
     }
 }

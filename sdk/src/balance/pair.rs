@@ -58,7 +58,7 @@ impl Pairs {
     }
 
     /// Draws two.
-    #[inline]
+    #[inline(always)]
     pub(super) fn draw(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Drawn {
         let mut random = worker.random();
         let mut first = None;

@@ -43,7 +43,7 @@ pub enum Policy {
         scan_max: u32,
     },
     /// Whoever said lately that it is not busy and fast, by replies to probes (Prequal). Endpoints that answer no
-    /// probes get their share by another policy; so does everybody while there are too few replies.
+    /// probes get their share by peak EWMA; so does everybody while there are too few replies.
     Prequal {
         /// Probes per pick; load reports that come with responses count as probes.
         probes: u32,

@@ -2,26 +2,23 @@
 //!
 //! The rule and the replies are [`crate::endpoint::Replies`]; this file says among whom they may choose, and what
 //! happens without them. Endpoints that advertise no port for probes ("silent") would never be chosen by replies: they
-//! get the share of calls that their weights are of all, by the policy fallen back to, among themselves. The others
+//! get the share of calls that their weights are of all, by peak EWMA, among themselves. The others
 //! are chosen by replies, and while there are fewer than two, by the same policy. Also: whom a prober may probe, and
 //! how a report of load that came with a response finds its way into the pool. When to probe is decided in `load`.
 
 use std::sync::Arc;
 
 use super::group::Group;
-use super::least_request::LeastRequest;
+use super::peak_ewma::PeakEwma;
 use super::picker::{Ask, Picker, Worker};
 use super::random::Draw;
 use super::{Balancer, Picked, Policy};
 use crate::catalog::Snapshot;
 use crate::endpoint::{Endpoint, Load};
 
-/// Endpoints that are compared without replies before two choices become cheaper.
-const SCAN_MAX: u32 = 12;
-
 /// Builds the policy that is fallen back to.
-fn fallback(group: &Group) -> LeastRequest {
-    LeastRequest::new(group, SCAN_MAX)
+fn fallback(group: &Group) -> PeakEwma {
+    PeakEwma::new(group)
 }
 
 /// Chooses by replies to probes.
@@ -43,7 +40,7 @@ struct Silent {
 /// A policy over a part of the group.
 struct Side {
     group: Option<Group>,
-    picker: LeastRequest,
+    picker: PeakEwma,
 }
 
 impl Prequal {
@@ -179,7 +176,7 @@ mod tests {
     fn balancer(loud: usize, silent: usize) -> (Balancer, Clock) {
         let clock = Clock::manual();
         let rows = (0..loud + silent)
-            .map(|n| Endpoint::new(&format!("web-{n:02}"), "h", 80).probed_on(if n < loud { 4000 } else { 0 }));
+            .map(|n| Endpoint::new(&format!("web-{n:02}"), "10.0.0.1", 80).probed_on(if n < loud { 4000 } else { 0 }));
         let empty = Snapshot::empty_with("web", Ejection::default(), clock.clone());
         (Balancer::with_seed(Policy::PREQUAL, Arc::new(empty.next(rows, 1)), 7), clock)
     }
@@ -239,7 +236,7 @@ mod tests {
     fn a_drained_endpoint_is_not_chosen_by_its_last_reply() {
         let (balancer, _clock) = balancer(3, 0);
         (0..3).for_each(|position| note(&balancer, position, 1, if position == 1 { 10 } else { 1_000 }));
-        let drained = Endpoint::new("web-01", "h", 80).probed_on(4000).weighted(0, 0);
+        let drained = Endpoint::new("web-01", "10.0.0.1", 80).probed_on(4000).weighted(0, 0);
         let next = balancer.snapshot().changed([drained], &[], 2);
         balancer.publish(Arc::new(next));
         assert!(!counts(&balancer, 100).contains_key("web-01"));

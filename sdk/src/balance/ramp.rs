@@ -132,12 +132,16 @@ impl Ramp {
     }
 }
 
-/// Returns how many times its share an endpoint without load is offered: a scan for the idlest offers it every call,
-/// the better of two every second one of its draws too many.
+/// The replies that Prequal chooses the best of.
+const POOL: u32 = 16;
+
+/// Returns how many times its share an endpoint without load is offered: a scan for the idlest offers it every call, the
+/// better of two twice as often as one draw, the best of a pool as often as there are replies in it.
 fn draws(policy: &Policy, len: u32) -> f64 {
     match policy {
         Policy::LeastRequest { scan_max } if len <= *scan_max => f64::from(len.max(1)),
-        Policy::LeastRequest { .. } => 2.0,
+        Policy::LeastRequest { .. } | Policy::PeakEwma => 2.0,
+        Policy::Prequal { .. } => f64::from(len.clamp(1, POOL)),
         _ => 1.0,
     }
 }

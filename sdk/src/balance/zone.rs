@@ -51,8 +51,10 @@ pub(super) fn stays(rule: &Spill, own: f64, others: &[f64]) -> f64 {
     (rule.overprovision.max(0.0) * (own / all) / demand.max(f64::MIN_POSITIVE)).min(1.0)
 }
 
-/// Returns the next factor on what stays, given the present one and the load per weight here and elsewhere.
-pub(super) fn relief(factor: f64, own: f64, others: f64) -> f64 {
+/// Returns the next factor on what stays, given the present one and the load per weight here and elsewhere. Where
+/// either is not known (any more), calls come back.
+pub(super) fn relief(factor: f64, loads: Option<(f64, f64)>) -> f64 {
+    let (own, others) = loads.unwrap_or((0.0, 1.0));
     if own > others * BUSY {
         // In proportion to what is too much, so that it settles instead of swinging.
         let surplus = 1.0 - others * BUSY / own;
@@ -101,12 +103,13 @@ mod tests {
         let mut factor = 1.0;
         for _ in 0..200 {
             // The own zone gets what stays of its callers; it has a third of the capacity that it would need.
-            factor = relief(factor, 3.0 * factor, 1.0 + (1.0 - factor));
+            factor = relief(factor, Some((3.0 * factor, 1.0 + (1.0 - factor))));
         }
         let ratio = 3.0 * factor / (2.0 - factor);
         assert!((CALM..=BUSY + 0.05).contains(&ratio), "{ratio}");
-        let held = relief(factor, 1.2, 1.0);
+        let held = relief(factor, Some((1.2, 1.0)));
         assert_eq!(held, factor, "between the two nothing moves");
+        assert!(relief(factor, None) > factor, "who reports no more gets its calls back");
     }
 
     proptest! {
@@ -153,7 +156,7 @@ mod tests {
 
         #[test]
         fn relief_moves_in_small_steps(factor in 0.1f64..=1.0, own in 0.0f64..100.0, others in 0.0f64..100.0) {
-            let next = relief(factor, own, others);
+            let next = relief(factor, Some((own, others)));
             prop_assert!((next - factor).abs() <= STEP + 1e-12 && (LEAST..=1.0).contains(&next));
         }
     }

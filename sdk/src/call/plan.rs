@@ -108,8 +108,8 @@ fn settings(target: &Target, base: &BalancerSettings) -> BalancerSettings {
             Algorithm::Random => Policy::WeightedRandom,
             Algorithm::RoundRobin => Policy::SmoothWeighted,
             Algorithm::LeastRequest => Policy::LEAST_REQUEST,
-            // Both keep a key at its endpoint; ours is the ring.
-            Algorithm::RingHash | Algorithm::Maglev => Policy::RING_HASH,
+            Algorithm::RingHash => Policy::RING_HASH,
+            Algorithm::Maglev => Policy::Maglev,
         };
     }
     if let Some(subset) = &target.subset {

@@ -27,6 +27,7 @@ use crate::balance::{Ask, Picked};
 use crate::endpoint::EndpointKey;
 use crate::error::Cause;
 use crate::http::Payload;
+use crate::load::{self, LOAD_HEADER};
 use crate::observe;
 
 /// A server that asks for more patience than this has its answer passed on.
@@ -388,7 +389,10 @@ where
     }
 
     fn respond(mut self, answer: Answer<B>) -> Response<ResponseBody<B>> {
-        let Answer { response, lease, picked, judge, begun, .. } = answer;
+        let Answer { mut response, lease, picked, judge, begun, .. } = answer;
+        if let Some(load) = response.headers_mut().remove(&LOAD_HEADER).as_ref().and_then(load::read) {
+            self.way.balancer.note_load(&picked, load);
+        }
         if let Some(hedges) = &self.way.lane.hedges {
             hedges.record(begun.elapsed(), picked.stats().clock().micros());
         }

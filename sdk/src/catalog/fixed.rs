@@ -70,7 +70,7 @@ impl Catalog {
         let mut services = self.services.lock();
         let handle = services.entry(service.to_owned()).or_insert_with(|| {
             let shared = Arc::new(Shared::new(Snapshot::empty(service), None));
-            Arc::new(WatchHandle { shared, ended: CancellationToken::new(), _end: None })
+            Arc::new(WatchHandle { shared, ended: CancellationToken::new(), _end: None, probing: None })
         });
         Arc::clone(handle)
     }

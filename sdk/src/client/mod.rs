@@ -37,16 +37,19 @@ use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
 use crate::http::{Dialer, Transport, TransportSettings};
+use crate::load::ProbeBudget;
 use crate::peers::Company;
 use crate::registration::{BeatThread, Host, Registered, Service};
 #[cfg(feature = "dns")]
 use crate::resolve::Resolver;
 #[cfg(feature = "dns")]
 use crate::watch::DnsSource;
-use crate::watch::{CursorSettings, Doubt, Poll, Shared, StandIn, Watch, WatchHandle, WatchView};
+use crate::watch::{CursorSettings, Doubt, Poll, Probing, Shared, StandIn, Watch, WatchHandle, WatchView};
 
 /// How long a question rests that was refused.
 const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Probes that a client sends per second at most, over all services.
+const PROBES_MAX: u32 = 2_000;
 
 /// Talks to the registry. Clones are the same client. Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -66,6 +69,7 @@ struct Inner {
     // The guard ends the task with the client.
     rules: OnceLock<(Arc<Follower>, DropGuard)>,
     tracker: TaskTracker,
+    probe_budget: Arc<ProbeBudget>,
     end: CancellationToken,
     #[cfg(feature = "dns")]
     dns: Option<DnsSource>,
@@ -137,6 +141,7 @@ impl Client {
                 watches: Mutex::default(),
                 rules: OnceLock::new(),
                 tracker: TaskTracker::new(),
+                probe_budget: Arc::new(ProbeBudget::new(PROBES_MAX, Clock::process())),
                 end: CancellationToken::new(),
                 budget: Arc::default(),
             }),
@@ -245,7 +250,7 @@ impl Client {
         if settings.subset.is_some() {
             self.join_company(&key, &handle);
         }
-        let balancer = handle.shared.balancer(settings);
+        let balancer = handle.balancer(settings);
         self.inner.watches.lock().kept.insert(key, handle);
         Ok(balancer)
     }
@@ -406,7 +411,9 @@ impl Client {
         };
         inner.tracker.spawn(crate::watch::run(poll, end.clone()));
         inner.tracker.spawn(crate::watch::tick(shared.clone(), end.clone()));
-        let handle = Arc::new(WatchHandle { shared, ended: end.clone(), _end: Some(end.drop_guard()) });
+        let probing = Probing { tracker: inner.tracker.clone(), budget: Arc::clone(&inner.probe_budget) };
+        let handle =
+            Arc::new(WatchHandle { shared, ended: end.clone(), _end: Some(end.drop_guard()), probing: Some(probing) });
         if inner.config.shared_ejection.is_some() {
             self.join_company(&key, &handle);
         }
@@ -434,6 +441,7 @@ impl Client {
                 rules: OnceLock::new(),
                 budget: inner.budget.clone(),
                 tracker: inner.tracker.clone(),
+                probe_budget: Arc::clone(&inner.probe_budget),
                 end: inner.end.child_token(),
             }),
         };

@@ -30,13 +30,13 @@ impl Latency {
     #[must_use]
     pub fn faded(&self, now: u64) -> f32 {
         /// The bits of one halving, per millisecond that it takes.
-        const BITS_PER_MILLI: f32 =
-            (1u32 << (f32::MANTISSA_DIGITS - 1)) as f32 / (Latency::TAU * std::f32::consts::LN_2);
+        const BITS_PER_MILLI: u64 =
+            ((1u32 << (f32::MANTISSA_DIGITS - 1)) as f32 / (Latency::TAU * std::f32::consts::LN_2)) as u64;
         let seen = self.0.load(Relaxed);
         // A sample newer than a coarse clock shows is a sample of this moment.
         let passed = (now as u32).wrapping_sub(seen as u32) as i32;
-        let sunk = (passed.max(0) as f32 * BITS_PER_MILLI) as u32;
-        f32::from_bits(((seen >> 32) as u32).saturating_sub(sunk))
+        let sunk = passed.max(0) as u64 * BITS_PER_MILLI;
+        f32::from_bits((seen >> 32).saturating_sub(sunk) as u32)
     }
 
     /// Takes a sample of `micros` at `now`, in milliseconds of the service's clock.

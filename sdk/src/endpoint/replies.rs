@@ -4,19 +4,24 @@
 //! one word, so it is never read half old and half new, and a pick needs neither a lock nor a second look: it
 //! reads sixteen words on two cache lines, and takes one by a single compare-and-swap that counts the call it is
 //! about to add. Losing that race costs nothing: the choice stands, and the winner's count is in the word. Which
-//! reply is best is Prequal's rule (Wydrowski et al., NSDI 2024): among the cold the least latency, else the
-//! hot one with the fewest requests in flight. Who is probed and when is decided in `load`, not here.
+//! reply is best is Prequal's rule (Wydrowski et al., NSDI 2024), softened: of the cold whose latency is about the least the one
+//! with the fewest requests in flight, else whoever has the fewest; and what is in flight counts for more as it ages. Who is probed and when is decided in `load`, not here.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::task::Waker;
+
+use arc_swap::ArcSwapOption;
 
 use super::stats::{EndpointStats, Load};
 
 /// Replies held at once.
-pub const REPLIES_MAX: usize = 16;
+const REPLIES_MAX: usize = 16;
 /// How long a reply is believed, in milliseconds.
-pub const AGE_MAX: u64 = 1000;
+const AGE_MAX: u64 = 1000;
+/// Latencies so near to the least are as good as it, in units of 1/128 of a doubling (a factor of 2.4): estimates are
+/// means of few, and what is within their noise had better be decided by requests in flight.
+const SLACK: u64 = 160;
 /// Fewer replies than this are no choice.
 const CHOICE_MIN: u32 = 2;
 /// Loads of which the quantile is taken that parts hot from cold.
@@ -31,6 +36,7 @@ const LATENCY_BITS: u32 = 12;
 const FLIGHT_BITS: u32 = 14;
 const LOAD_BITS: u32 = LATENCY_BITS + FLIGHT_BITS;
 const LOAD_MASK: u64 = (1 << LOAD_BITS) - 1;
+const LATENCY_MASK: u64 = (1 << LATENCY_BITS) - 1;
 const FLIGHT_MAX: u64 = (1 << FLIGHT_BITS) - 1;
 const ONE_IN_FLIGHT: u64 = 1 << LATENCY_BITS;
 const TIME_BITS: u32 = 10;
@@ -69,7 +75,8 @@ pub struct Replies {
 struct Demand {
     picks: AtomicU64,
     asleep: AtomicBool,
-    waker: OnceLock<Waker>,
+    employed: AtomicBool,
+    waker: ArcSwapOption<Waker>,
 }
 
 impl Default for Replies {
@@ -122,24 +129,36 @@ impl Replies {
     #[inline]
     fn best(&self, now: u64, allows: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
         let threshold = u64::from(self.threshold.load(Relaxed));
-        let (mut best, mut chosen, mut count) = (u64::MAX, 0, 0);
-        for (place, word) in (0u64..).zip(&self.words) {
+        let (mut fresh, mut count, mut least) = ([0; REPLIES_MAX], 0, u64::MAX);
+        for (fresh, word) in fresh.iter_mut().zip(&self.words) {
             let word = word.load(Relaxed);
             if word == 0 || age(word, now) > AGE_MAX || !allows(position(word)) {
                 continue;
             }
-            let load = word & LOAD_MASK;
-            let (flight, latency) = (load >> LATENCY_BITS, load & (ONE_IN_FLIGHT - 1));
-            // Hot: ordered by in flight, then latency, and after all that are cold: those by latency, then in flight.
-            let hot = load | 1 << LOAD_BITS;
-            let rank = if flight > threshold { hot } else { latency << FLIGHT_BITS | flight };
-            let key = rank << 4 | place;
+            *fresh = word;
             count += 1;
-            if key < best {
-                (best, chosen) = (key, word);
+            // Hot ones say nothing of how fast a server can be, nor do those that do not know yet.
+            let latency = word & LATENCY_MASK;
+            if flight(word) <= threshold && latency > 0 {
+                least = least.min(latency);
             }
         }
-        (count >= CHOICE_MIN).then_some(((best & 15) as usize, chosen))
+        if count < CHOICE_MIN {
+            return None;
+        }
+        let limit = least.saturating_add(SLACK);
+        // In the time of one request about as many come as are there, sent by whoever holds a reply like this one: what
+        // is in flight counts as one more per latency of age, to within a factor of two.
+        let turnover = if least == u64::MAX { 63 } else { least >> 7 };
+        let mut best = u64::MAX;
+        for (place, word) in (0u64..).zip(fresh) {
+            let latency = word & LATENCY_MASK;
+            let worse = u64::from(word == 0) * 2 + u64::from(flight(word) > threshold || latency > limit);
+            let flight = (flight(word) + (age(word, now) >> TIME_UNIT << 7 >> turnover)).min(FLIGHT_MAX);
+            best = best.min((worse << LOAD_BITS | flight << LATENCY_BITS | latency) << 4 | place);
+        }
+        let place = (best & 15) as usize;
+        Some((place, fresh[place]))
     }
 
     /// Counts a pick on a reply: one more in flight, one use less, and gone with the last.
@@ -160,6 +179,12 @@ impl Replies {
     /// An endpoint whose last calls failed is noted as slower than it says, since failing is fast.
     pub fn note(&self, position: usize, stats: &EndpointStats, load: Load, now: u64) {
         stats.note_report(load, now);
+        self.stand_in(position, stats, load, now);
+    }
+
+    /// Enters what is known of an endpoint that says nothing itself; as [`Self::note`], but its statistics stay as they
+    /// are.
+    pub fn stand_in(&self, position: usize, stats: &EndpointStats, load: Load, now: u64) {
         stats.clock().keep_until(now + AGE_MAX + 1);
         if position >= POSITIONS_MAX {
             return;
@@ -204,7 +229,7 @@ impl Replies {
                 same = Some(place);
             } else {
                 oldest = oldest.max((age(word, now), place));
-                let latency = word & (ONE_IN_FLIGHT - 1);
+                let latency = word & LATENCY_MASK;
                 let badness = if flight(word) > threshold { flight(word) << 32 } else { latency };
                 worst = worst.max((badness, place));
             }
@@ -240,7 +265,7 @@ impl Replies {
         let mut count = 0;
         for word in self.words.iter().map(|word| word.load(Relaxed)) {
             if word != 0 && age(word, now) <= AGE_MAX {
-                latencies[count] = word & (ONE_IN_FLIGHT - 1);
+                latencies[count] = word & LATENCY_MASK;
                 count += 1;
             }
         }
@@ -274,10 +299,21 @@ impl Replies {
         self.words.iter().filter(|word| fresh(word)).count()
     }
 
-    /// Arranges for `waker` to be woken by the first pick after [`Self::sleep`]. Whoever comes first is the one
-    /// prober of the pool; false for all others.
-    pub(crate) fn wake_by(&self, waker: &Waker) -> bool {
-        self.demand.waker.set(waker.clone()).is_ok()
+    /// Makes the caller the one prober of the pool, to be woken by the first pick after [`Self::sleep`]. False when
+    /// there is one.
+    pub(crate) fn employ(&self, waker: &Waker) -> bool {
+        let vacant = !self.demand.employed.swap(true, SeqCst);
+        if vacant {
+            self.demand.waker.store(Some(Arc::new(waker.clone())));
+        }
+        vacant
+    }
+
+    /// Lets the prober go.
+    pub(crate) fn dismiss(&self) {
+        self.demand.waker.store(None);
+        self.demand.asleep.store(false, SeqCst);
+        self.demand.employed.store(false, SeqCst);
     }
 
     /// Says that whoever probes goes to sleep until the next pick. False, and no sleep, when there were picks
@@ -294,7 +330,7 @@ impl Replies {
     #[cold]
     fn wake(&self) {
         if self.demand.asleep.swap(false, SeqCst)
-            && let Some(waker) = self.demand.waker.get()
+            && let Some(waker) = &*self.demand.waker.load()
         {
             waker.wake_by_ref();
         }
@@ -464,13 +500,15 @@ mod tests {
         }
         let fleet = Fleet::new(1);
         let count = Arc::new(Count(AtomicU32::new(0)));
-        assert!(fleet.replies.wake_by(&Waker::from(Arc::clone(&count))));
-        assert!(!fleet.replies.wake_by(Waker::noop()), "a pool has one prober");
+        assert!(fleet.replies.employ(&Waker::from(Arc::clone(&count))));
+        assert!(!fleet.replies.employ(Waker::noop()), "a pool has one prober");
         fleet.take();
         assert!(!fleet.replies.sleep(0), "there was a pick");
         assert!(fleet.replies.sleep(1));
-        (0..5).for_each(|_| drop(fleet.take()));
+        (0..5).for_each(|_| assert!(fleet.take().is_none()));
         assert_eq!(count.0.load(Relaxed), 1);
+        fleet.replies.dismiss();
+        assert!(fleet.replies.employ(Waker::noop()));
     }
 
     proptest! {

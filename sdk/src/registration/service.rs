@@ -124,6 +124,12 @@ impl Service {
         self
     }
 
+    /// Advertises the port of a [`crate::load::Responder`], so that callers ask there how busy the instance is.
+    #[must_use]
+    pub fn probed_on(self, port: u16) -> Self {
+        self.meta(crate::load::PROBE_META, port.to_string())
+    }
+
     /// Adds several key-value pairs.
     #[must_use]
     pub fn metas(mut self, pairs: BTreeMap<String, String>) -> Self {

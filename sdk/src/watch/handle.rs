@@ -8,10 +8,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::balance::{Balancer, BalancerSettings, Ordinal};
 use crate::catalog::Snapshot;
 use crate::error::Error;
+use crate::load::{ProbeBudget, Prober, ProberSettings};
 
 /// Says where the published snapshot came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,6 +221,29 @@ pub(crate) struct WatchHandle {
     // Cancelled when the client is shut down.
     pub(crate) ended: CancellationToken,
     pub(crate) _end: Option<DropGuard>,
+    // None where nobody is probed.
+    pub(crate) probing: Option<Probing>,
+}
+
+/// What probers of a client share.
+#[derive(Clone)]
+pub(crate) struct Probing {
+    pub(crate) tracker: TaskTracker,
+    pub(crate) budget: Arc<ProbeBudget>,
+}
+
+impl WatchHandle {
+    /// Returns the balancer of these settings, and probes for it if its policy wants that.
+    pub(crate) fn balancer(&self, settings: BalancerSettings) -> Balancer {
+        let balancer = self.shared.balancer(settings);
+        if let Some(Probing { tracker, budget }) = &self.probing
+            && let Some(prober) = Prober::new(balancer.clone(), ProberSettings::default(), Arc::clone(budget))
+        {
+            let ended = self.ended.clone();
+            tracker.spawn(async move { ended.run_until_cancelled(prober.run()).await });
+        }
+        balancer
+    }
 }
 
 /// Follows one service. Clones follow the same; when the last one is dropped, the watch ends.
@@ -327,7 +352,7 @@ impl Watch {
     /// long as a handle of the watch, or the client that gave it out, lives.
     #[must_use]
     pub fn balancer(&self, settings: impl Into<BalancerSettings>) -> Balancer {
-        self.handle.shared.balancer(settings.into())
+        self.handle.balancer(settings.into())
     }
 }
 

@@ -24,7 +24,7 @@ pub use doubt::{Dialled, Doubt, DoubtSettings, Verdict};
 pub use events::EventWatch;
 pub(crate) use follow::{Follow, News, Reader, of_the_leader, shown};
 pub use handle::{Held, Origin, Watch, WatchView};
-pub(crate) use handle::{Shared, WatchHandle};
+pub(crate) use handle::{Probing, Shared, WatchHandle};
 pub(crate) use key::{Decoder, decoded};
 pub use key::{Value, Values};
 pub use live::Live;

@@ -7,13 +7,12 @@ use callboard_proto::api::health::ServiceEntry;
 use callboard_proto::check::AggregatedStatus;
 
 use crate::endpoint::{Endpoint, Health};
+use crate::load::PROBE_META;
 
 /// The meta key, of the instance or else of its node, that names the zone.
 const ZONE: &str = "zone";
 /// The meta key of an instance that says when its process started, in seconds since 1970.
 pub(crate) const STARTED: &str = "callboard-started";
-/// The meta key of an instance that names the UDP port on which it says how busy it is.
-pub(crate) const PROBE: &str = "callboard-probe";
 
 /// Reads the answer of `GET /v1/health/service/:name`.
 ///
@@ -39,7 +38,7 @@ fn endpoint(entry: &ServiceEntry) -> Endpoint {
         service.meta.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let zone = service.meta.get(ZONE).or_else(|| node.meta.get(ZONE)).map_or("", |zone| &**zone);
     let started = service.meta.get(STARTED).and_then(|seconds| seconds.parse().ok());
-    let probe = service.meta.get(PROBE).and_then(|port| port.parse().ok()).unwrap_or(0);
+    let probe = service.meta.get(PROBE_META).and_then(|port| port.parse().ok()).unwrap_or(0);
     let endpoint = Endpoint::new(service.id.as_str(), host, service.port)
         .on_node(node.node.as_str())
         .weighted(in_use * u32::from(service.weights.passing), in_use * u32::from(service.weights.warning))

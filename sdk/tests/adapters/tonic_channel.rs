@@ -151,7 +151,7 @@ async fn a_call_without_an_answer_has_a_code_and_the_whole_story() {
     let error = HealthClient::new(Channel::new(balancer)).check(ask("")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
     let story = std::error::Error::source(&error).unwrap().downcast_ref::<CallError>().unwrap();
-    assert_eq!(story.attempts.len(), 3, "the only one there is, again and again");
+    assert_eq!(story.attempts.len(), 3, "asked again after a wait, since there is nobody else");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let balancer = catalog(&[listener.local_addr().unwrap()]).balancer("users", Policy::default());

@@ -194,7 +194,7 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     let sessions: Vec<_> = registry.sessions().collect();
     views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
     for kind in EntryKind::ALL {
-        let entries: Vec<_> = registry.configs(kind).collect();
+        let entries: Vec<_> = registry.configs(kind).map(|row| (&row.body, row.created, row.modified)).collect();
         views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));
     }
     for service in 0..3 {

@@ -1,0 +1,4 @@
+//! The SDK's policies on simulated fleets: deterministic, without sockets, in virtual time.
+
+mod policies;
+mod world;
