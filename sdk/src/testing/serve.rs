@@ -62,9 +62,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (http2, closed) = shared.connected();
+    let hung_up = closed.clone();
     let service = service_fn(move |request| {
-        let (shared, server) = (shared.clone(), server.clone());
-        async move { answer(&shared, &server, request).await }
+        let (shared, server, hung_up) = (shared.clone(), server.clone(), hung_up.is_cancelled());
+        async move {
+            // What arrives on a connection that is closed in the same moment is not served.
+            if hung_up { Err(io::ErrorKind::ConnectionReset.into()) } else { answer(&shared, &server, request).await }
+        }
     });
     // An error is a client that went away, or a fault that was ordered.
     match http2 {
