@@ -1,12 +1,12 @@
 //! Which service a host name means: what turns `http://users/7` into a pick among the instances of `users`.
 //!
-//! Decides by the name alone, and with which policy. For adapters of clients that know only URLs; everything else names
-//! its service directly.
+//! Decides by the name alone, and with which settings. For adapters of clients that know only URLs; everything else
+//! names its service directly.
 
 use std::collections::HashMap;
 
 use crate::Client;
-use crate::balance::{Balancer, Policy};
+use crate::balance::{Balancer, BalancerSettings};
 use crate::catalog::{Catalog, Snapshot};
 use crate::error::Error;
 
@@ -30,8 +30,9 @@ const SUFFIX: &str = ".service.consul";
 #[derive(Debug, Clone)]
 pub struct Directory {
     source: Source,
-    policy: Policy,
-    policies: HashMap<String, Policy>,
+    settings: BalancerSettings,
+    // Of services that have their own, by folded name.
+    own: HashMap<String, BalancerSettings>,
 }
 
 #[derive(Debug, Clone)]
@@ -56,20 +57,20 @@ impl From<&Catalog> for Directory {
 
 impl Directory {
     fn new(source: Source) -> Self {
-        Self { source, policy: Policy::default(), policies: HashMap::new() }
+        Self { source, settings: BalancerSettings::default(), own: HashMap::new() }
     }
 
-    /// Sets the policy of services that have none of their own.
+    /// Sets the policy, or the whole settings, of services that have none of their own.
     #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
+    pub fn settings(mut self, settings: impl Into<BalancerSettings>) -> Self {
+        self.settings = settings.into();
         self
     }
 
-    /// Sets the policy of a service.
+    /// Sets the policy, or the whole settings, of one service.
     #[must_use]
-    pub fn policy_of(mut self, service: &str, policy: Policy) -> Self {
-        self.policies.insert(service.to_ascii_lowercase(), policy);
+    pub fn settings_of(mut self, service: &str, settings: impl Into<BalancerSettings>) -> Self {
+        self.own.insert(service.to_ascii_lowercase(), settings.into());
         self
     }
 
@@ -87,14 +88,13 @@ impl Directory {
     /// # Errors
     /// As [`Client::watch`].
     pub fn balancer(&self, service: &str) -> Result<Balancer, Error> {
-        let own = self.policies.get(&service.to_ascii_lowercase());
-        let policy = own.unwrap_or(&self.policy).clone();
+        let settings = self.own.get(&service.to_ascii_lowercase()).unwrap_or(&self.settings);
         match &self.source {
-            Source::Client(client) => client.balancer(service, policy),
+            Source::Client(client) => client.balancer(service, settings.clone()),
             Source::Fixed(catalog) => Ok(catalog
-                .find(service, &policy)
+                .find(service, settings)
                 // Not kept: names that come from URLs must not fill the catalog.
-                .unwrap_or_else(|| Balancer::new(policy, Snapshot::empty(service).into()))),
+                .unwrap_or_else(|| Balancer::new(settings.clone(), Snapshot::empty(service).into()))),
         }
     }
 }

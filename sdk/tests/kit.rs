@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callboard::client::{KvPut, KvRemove};
 use callboard::lock::SessionSettings;
-use callboard::testing::{Fault, Registry};
+use callboard::testing::{Fault, Registry, State};
 use callboard_proto::api::query::{Consistency, ReadOptions};
 use callboard_proto::{CheckStatus, Index};
 use http::Method;
@@ -161,4 +161,20 @@ async fn other_programs_reach_it_by_a_port() {
     let answer = client.request(Method::GET, "/v1/operator/raft/configuration", "").await.unwrap();
     assert_eq!(answer.status.as_u16(), 404);
     drop(registry);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_set_back_shows_what_it_was_over_new_connections() {
+    let registry = Registry::start();
+    registry.add("web", "web-1", 1);
+    let copy = registry.look(State::clone);
+    registry.add("web", "web-2", 2);
+    let client = registry.client().unwrap();
+    let read = client.health_service("web", false, &ReadOptions::default()).await.unwrap();
+    assert_eq!((read.value.len(), registry.traffic().connections), (2, 1));
+    registry.set_back(copy);
+    let old = client.health_service("web", false, &ReadOptions::default()).await.unwrap();
+    assert_eq!((old.value.len(), registry.traffic().connections), (1, 2));
+    assert!(old.meta.index < read.meta.index);
+    client.shutdown().await;
 }

@@ -1,6 +1,7 @@
 //! Probes over real sockets: answered by a responder, taken by a prober, chosen by; and reports in headers over HTTP.
 //!
 //! Tests wait for a state, never for a time; whoever waits for more than half a minute has failed.
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

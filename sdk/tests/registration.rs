@@ -275,6 +275,29 @@ async fn a_server_replaced_by_an_empty_one_gets_everybody_back_within_a_beat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_restarted_with_an_older_copy_has_the_right_row_within_a_beat() {
+    for watched in [false, true] {
+        let registry = Registry::start();
+        let client = registry.client().unwrap();
+        // The process listened elsewhere before it was restarted under the same id.
+        drop(client.register(web().port(81)).await.unwrap());
+        let old = registry.look(State::clone);
+        registry.until(|state| state.instances().next().is_none()).await;
+        let me = client.register(web()).await.unwrap();
+        let _watch = watched.then(|| client.watch("web").unwrap());
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        assert_eq!(registry.count("PUT /v1/agent/service/register"), 2);
+        let before = Instant::now();
+        registry.set_back(old);
+        assert_eq!(registry.look(|state| state.instance("web-1").unwrap().instance.port), 81);
+        registry.until(|state| state.instance("web-1").unwrap().instance.port == 80).await;
+        assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+        me.wait_for(|standing| standing.registrations == 2).await;
+        client.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_served_is_measured_and_sent_with_the_beat() {
     let registry = Registry::start();
     let client = registry.client().unwrap();

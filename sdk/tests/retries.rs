@@ -75,7 +75,7 @@ async fn retries_do_not_multiply_from_hop_to_hop() {
     second.headers_mut().insert("callboard-attempt", "2".parse().unwrap());
     assert_eq!(read(calls.send(second).await.unwrap()).await.0, 503);
     let nested = Inherited { deadline: None, retry: true };
-    assert_eq!(read(nested.scope(calls.send(get())).await.unwrap()).await.0, 503);
+    assert_eq!(read(Box::pin(nested.scope(calls.send(get()))).await.unwrap()).await.0, 503);
     assert_eq!(world.sent()[1].header("callboard-attempt"), Some("2"), "and neither do those behind");
 }
 
@@ -159,10 +159,10 @@ async fn a_call_inherits_its_time_and_sends_nothing_when_it_is_over() {
     let world = World::new(|_, _| status(200));
     let calls = world.calls(&["good"], world.settings());
     let deadline = Deadline::after(Duration::from_secs(3));
-    deadline.scope(calls.send(get())).await.unwrap();
+    Box::pin(deadline.scope(calls.send(get()))).await.unwrap();
     let mut own = get();
     own.extensions_mut().insert(Deadline::after(Duration::from_secs(2)));
-    deadline.scope(calls.send(own)).await.unwrap();
+    Box::pin(deadline.scope(calls.send(own))).await.unwrap();
     let mut proxied = get();
     proxied.headers_mut().insert("x-envoy-expected-rq-timeout-ms", "1500".parse().unwrap());
     calls.send(proxied).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_call_inherits_its_time_and_sends_nothing_when_it_is_over() {
         world.sent().iter().map(|sent| sent.header("callboard-timeout-ms").unwrap().to_owned()).collect();
     assert_eq!(told, ["3000", "2000", "1500"]);
     tokio::time::advance(Duration::from_secs(3)).await;
-    let error = deadline.scope(calls.send(get())).await.unwrap_err();
+    let error = Box::pin(deadline.scope(calls.send(get()))).await.unwrap_err();
     assert_eq!((error.reason, error.is_unsent(), world.sent().len()), (Reason::Deadline, true, 3));
 }
 

@@ -91,6 +91,8 @@ pub(crate) struct UpstreamView<'a> {
     pub(crate) unhealthy: u64,
     /// Endpoints set aside by this process.
     pub(crate) aside: u64,
+    /// Times that an endpoint was set aside.
+    pub(crate) ejections: u64,
     /// What the SDK counts, to be added up.
     pub(crate) calls: Vec<CallCounts>,
     /// Time since the catalog was last confirmed.
@@ -157,9 +159,10 @@ fn write_upstreams(page: &mut Page, upstreams: &[UpstreamView<'_>]) {
             page.line("callboard_client_failures_total", &labels, count);
         }
     }
-    let counted: [(&str, &str, Of); 3] = [
+    let counted: [(&str, &str, Of); 4] = [
         ("callboard_client_retries_total", "Tries after the first.", |calls| calls.retries),
         ("callboard_client_hedges_total", "Second servers asked because the first took long.", |calls| calls.hedges),
+        ("callboard_client_hedges_won_total", "Second servers that answered first.", |calls| calls.hedges_won),
         ("callboard_client_retries_refused_total", "Tries refused by the budget.", |calls| calls.refused_by_budget),
     ];
     for (name, help, of) in counted {
@@ -167,6 +170,11 @@ fn write_upstreams(page: &mut Page, upstreams: &[UpstreamView<'_>]) {
         for upstream in upstreams {
             page.line(name, &[("service", upstream.service)], float(upstream.calls.iter().map(of).sum()));
         }
+    }
+    page.head("callboard_client_ejections_total", "counter", "Times that an endpoint was set aside.");
+    for upstream in upstreams {
+        let count = float(upstream.ejections);
+        page.line("callboard_client_ejections_total", &[("service", upstream.service)], count);
     }
     page.head("callboard_client_endpoints", "gauge", "Endpoints of a service by state.");
     for upstream in upstreams {
@@ -263,6 +271,7 @@ mod tests {
             healthy: 2,
             unhealthy: 1,
             aside: 0,
+            ejections: 3,
             calls: vec![CallCounts::default(), CallCounts::default()],
             age: Duration::from_millis(1500),
         };
@@ -280,6 +289,8 @@ mod tests {
             r#"callboard_client_snapshot_age_seconds{service="a\"b"} 1.5"#,
             r#"callboard_client_endpoints{service="a\"b",state="healthy"} 2"#,
             r#"callboard_client_retries_total{service="a\"b"} 0"#,
+            r#"callboard_client_hedges_won_total{service="a\"b"} 0"#,
+            r#"callboard_client_ejections_total{service="a\"b"} 3"#,
             r#"callboard_sidecar_unrouted_total{reason="no-route"} 1"#,
             "callboard_sidecar_ready 1",
         ] {

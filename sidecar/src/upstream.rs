@@ -116,6 +116,7 @@ impl Upstream {
             healthy,
             unhealthy: snapshot.members().len() as u64 - healthy,
             aside: snapshot.aside_len() as u64,
+            ejections: snapshot.aside().ejections(),
             calls: self
                 .calls
                 .lock()

@@ -21,6 +21,7 @@ pub struct Picked {
     member: Arc<Member>,
     /// When the call began, in microseconds of the service's clock; 0 when nobody asks how long it takes.
     begun: u64,
+    answered: bool,
     recorded: bool,
 }
 
@@ -29,7 +30,7 @@ impl Picked {
     pub(super) fn new(member: Arc<Member>, timed: bool) -> Self {
         let begun = if timed { member.stats().clock().micros() } else { 0 };
         member.stats().begin();
-        Self { member, begun, recorded: false }
+        Self { member, begun, answered: false, recorded: false }
     }
 
     /// Returns the endpoint to call.
@@ -56,19 +57,37 @@ impl Picked {
         self.member.stats().key()
     }
 
-    /// Records how the call went, at once, and how long it took so far if the policy asks for that. A streaming
-    /// call may record its head, and later a failure of its body. A failure counts as slow: an endpoint that fails
-    /// fast must not look good.
+    /// Notes that the answer begins: the call took so long, if the policy asks for that, however long its body lasts.
+    /// For calls whose outcome is known only at their end, as that of gRPC is; whoever records an outcome at once need
+    /// not.
+    pub fn answered(&mut self) {
+        if !self.answered && !self.recorded {
+            self.observe(0.0);
+        }
+        self.answered = true;
+    }
+
+    /// Records how the call went, at once, and how long it took so far if the policy asks for that and
+    /// [`Self::answered`] did not. A streaming call may record its head, and later a failure of its body. The first
+    /// outcome, if it is a failure, counts as slow: an endpoint that fails fast must not look good.
     pub fn record(&mut self, outcome: Outcome) {
-        let stats = self.member.stats();
-        if self.begun != 0 && !self.recorded {
-            let now = stats.clock().micros();
-            let took = now.saturating_sub(self.begun) as f32;
-            let counted = if outcome == Outcome::Success { took } else { took.max(FAILED_MICROS) };
-            stats.latency().observe(counted, now / 1000);
+        match outcome {
+            Outcome::Success if self.answered || self.recorded => {}
+            Outcome::Success => self.observe(0.0),
+            Outcome::Failed | Outcome::ConnectFailed if self.recorded => {}
+            Outcome::Failed | Outcome::ConnectFailed => self.observe(FAILED_MICROS),
         }
         self.recorded = true;
-        stats.record(outcome);
+        self.member.stats().record(outcome);
+    }
+
+    /// Tells the statistics how long the call took so far, at least so many microseconds.
+    fn observe(&self, least: f32) {
+        if self.begun != 0 {
+            let stats = self.member.stats();
+            let now = stats.clock().micros();
+            stats.latency().observe((now.saturating_sub(self.begun) as f32).max(least), now / 1000);
+        }
     }
 
     /// Ends it without a call: none was made after all.
@@ -130,6 +149,45 @@ impl std::error::Error for NoEndpoint {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Snapshot;
+    use crate::endpoint::{Clock, Ejection};
+
+    /// A clock, its catalog's one endpoint, and a timed guard on it.
+    fn timed() -> (Clock, Arc<Member>, Picked) {
+        let clock = Clock::manual();
+        clock.advance(Duration::from_secs(1));
+        let before = Snapshot::empty_with("web", Ejection::default(), clock.clone());
+        let snapshot = before.next([Endpoint::new("web-1", "127.0.0.1", 1)], 1);
+        let member = Arc::clone(snapshot.members().first().unwrap());
+        (clock, Arc::clone(&member), Picked::new(member, true))
+    }
+
+    #[test]
+    fn a_long_body_does_not_make_an_endpoint_slow() {
+        let (clock, member, mut picked) = timed();
+        clock.advance(Duration::from_millis(3));
+        picked.answered();
+        assert_eq!(member.stats().latency().average(), 3_000.0);
+        clock.advance(Duration::from_secs(60));
+        picked.answered();
+        picked.record(Outcome::Success);
+        assert_eq!(member.stats().latency().average(), 3_000.0, "the head says how long it took");
+        let (clock, member, mut picked) = timed();
+        clock.advance(Duration::from_millis(3));
+        picked.record(Outcome::Success);
+        clock.advance(Duration::from_secs(60));
+        picked.record(Outcome::Failed);
+        assert_eq!(member.stats().latency().average(), 3_000.0, "only the first outcome says how long");
+    }
+
+    #[test]
+    fn a_failure_told_at_the_end_counts_as_slow_all_the_same() {
+        let (clock, member, mut picked) = timed();
+        clock.advance(Duration::from_millis(1));
+        picked.answered();
+        picked.finish(Outcome::Failed);
+        assert_eq!(member.stats().latency().average(), FAILED_MICROS);
+    }
 
     #[test]
     fn the_error_says_it_all() {

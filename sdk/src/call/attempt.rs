@@ -190,8 +190,9 @@ where
         begun: Instant,
     ) -> Answer<B> {
         let told = self.judge.head(&response);
-        if let Some(outcome) = told {
-            picked.record(outcome);
+        match told {
+            Some(outcome) => picked.record(outcome),
+            None => picked.answered(),
         }
         // What the head has said, the end does not say again.
         let judge = told.is_none().then_some(self.judge);

@@ -55,5 +55,5 @@ pub use service::{HashKey, HttpService};
 pub use settings::{BreakerSettings, HttpSettings};
 #[cfg(feature = "tower")]
 pub use shed::{Shed, ShedLayer};
-pub use stats::{CallCounts, CallStats};
+pub use stats::{CallCounts, CallStats, CallsOf};
 pub(crate) use tries::Tries;

@@ -112,18 +112,20 @@ where
     /// Builds a service over a balancer with settings and a budget that may be shared with others.
     #[must_use]
     pub fn with(balancer: Balancer, settings: HttpSettings, budget: Arc<RetryBudget>) -> Self {
-        Self::following(None, None, balancer, settings, budget)
+        Self::following(None, None, balancer, settings, budget, Arc::default())
     }
 
-    /// Builds a service whose calls go where rules lead them, and wait for the first word of a watch.
+    /// Builds a service whose calls go where rules lead them and wait for the first word of a watch, with counters that
+    /// others may have too.
     pub(crate) fn following(
         watch: Option<Watch>,
         rules: Option<Arc<Followed>>,
         balancer: Balancer,
         settings: HttpSettings,
         budget: Arc<RetryBudget>,
+        stats: Arc<CallStats>,
     ) -> Self {
-        let (lane, lanes, stats) = (Lane::new(&settings), RwLock::default(), Arc::default());
+        let (lane, lanes) = (Lane::new(&settings), RwLock::default());
         let first = FirstWord { heard: AtomicBool::new(watch.is_none()), watch: Mutex::new(watch) };
         Self { shared: Arc::new(Shared { rules, balancer, first, lane, lanes, budget, stats, settings }) }
     }

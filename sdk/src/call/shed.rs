@@ -1,7 +1,8 @@
 //! The server's side of the limit: a layer that refuses what is above it, with 503 and a `Retry-After`.
 //!
-//! A request holds its place until its handler has answered; how long that takes moves the limit. Refused requests cost
-//! next to nothing, so that those that are taken still end in time. Fits any server made of tower services.
+//! A request holds its place until its handler has answered; how long that takes moves the limit. What is served, and
+//! how well, is counted elsewhere (`tower::FlightLayer`, which belongs inside this layer). Refused requests cost next
+//! to nothing, so that those that are taken still end in time. Fits any server made of tower services.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -2,6 +2,7 @@
 //!
 //! Written by `service` and `sequence`, two additions for a call that goes well; read by [`CallStats::counts`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::error::Reason;
@@ -17,6 +18,17 @@ pub struct CallStats {
     hedges: AtomicU64,
     hedges_won: AtomicU64,
     refused_by_budget: AtomicU64,
+}
+
+/// The counters of calls, and whose they are.
+#[derive(Debug, Clone)]
+pub struct CallsOf {
+    /// The service that is called.
+    pub service: Arc<str>,
+    /// The name of the policy by which endpoints are chosen.
+    pub policy: &'static str,
+    /// The counters.
+    pub stats: Arc<CallStats>,
 }
 
 /// The counters at one moment, each counted from the beginning. They are read one after the other.

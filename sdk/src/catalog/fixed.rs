@@ -59,11 +59,11 @@ impl Catalog {
         self.handle(service).shared.balancer(settings.into())
     }
 
-    /// Returns the balancer of a policy over a service, if the service was ever named.
+    /// Returns the balancer of a service with these settings, if the service was ever named.
     #[cfg(any(feature = "hyper", feature = "reqwest"))]
-    pub(crate) fn find(&self, service: &str, policy: &crate::balance::Policy) -> Option<Balancer> {
+    pub(crate) fn find(&self, service: &str, settings: &BalancerSettings) -> Option<Balancer> {
         let known = self.services.lock().contains_key(service);
-        known.then(|| self.balancer(service, policy.clone()))
+        known.then(|| self.balancer(service, settings.clone()))
     }
 
     fn handle(&self, service: &str) -> Arc<WatchHandle> {

@@ -31,7 +31,7 @@ pub use typed::Versioned;
 
 use crate::backoff::Backoff;
 use crate::balance::{Balancer, BalancerSettings};
-use crate::call::{FollowSettings, Follower, HttpService, HttpSettings, RetryBudget};
+use crate::call::{CallStats, CallsOf, FollowSettings, Follower, HttpService, HttpSettings, RetryBudget};
 use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
@@ -82,6 +82,8 @@ struct Watches {
     live: HashMap<String, Weak<WatchHandle>>,
     // Those with balancers, which cannot say when they are dropped.
     kept: HashMap<String, Arc<WatchHandle>>,
+    // The counters of calls, by service and policy. Kept beyond their callers, so that nothing goes untold.
+    calls: HashMap<(Arc<str>, &'static str), Arc<CallStats>>,
 }
 
 impl Client {
@@ -236,8 +238,8 @@ impl Client {
         self.handle(service).map(|(_, handle)| Watch::new(handle))
     }
 
-    /// Returns the balancer of a service with a policy or whole settings; the same one for equal settings. It is fed until the
-    /// client is shut down or told to [`Self::forget`] the service.
+    /// Returns the balancer of a service with a policy or whole settings; the same one for equal settings. It is fed
+    /// until the client is shut down or told to [`Self::forget`] the service.
     ///
     /// # Errors
     /// As [`Self::watch`].
@@ -255,6 +257,7 @@ impl Client {
 
     /// Returns a caller of a service over HTTP, with default settings and connections of its own. Its calls go where the registry's
     /// rules lead them, unless [`ClientBuilder::follow_rules`] says otherwise.
+    /// Callers of one service with one policy are counted together.
     ///
     /// # Errors
     /// As [`Self::watch`].
@@ -285,9 +288,10 @@ impl Client {
     {
         let settings = settings.into();
         let balancer = self.balancer(service, settings.clone())?;
+        let stats = self.call_stats(&balancer);
         let rules = self.inner.config.follow_rules.then(|| self.rules().follow(service, settings));
         let watch = self.watch(service)?;
-        Ok(HttpService::following(Some(watch), rules, balancer, http, budget))
+        Ok(HttpService::following(Some(watch), rules, balancer, http, budget, stats))
     }
 
     /// Returns the follower of rules, whose task begins with the first caller.
@@ -312,6 +316,29 @@ impl Client {
             (follower, end.drop_guard())
         });
         follower
+    }
+
+    /// Returns the counters of calls over a balancer: the same ones for one service and policy. Whatever is counted
+    /// there is told by `Client::report_metrics`.
+    pub(crate) fn call_stats(&self, balancer: &Balancer) -> Arc<CallStats> {
+        let key = (Arc::clone(balancer.snapshot().service()), balancer.policy().name());
+        let calls = &mut self.inner.watches.lock().calls;
+        if calls.len() >= self.inner.config.watches_max && !calls.contains_key(&key) {
+            calls.retain(|_, stats| Arc::strong_count(stats) > 1);
+        }
+        Arc::clone(calls.entry(key).or_default())
+    }
+
+    /// Returns the counters of calls, to be shown.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallsOf> {
+        let watches = self.inner.watches.lock();
+        let of = |((service, policy), stats): (&(Arc<str>, &'static str), &Arc<CallStats>)| CallsOf {
+            service: Arc::clone(service),
+            policy,
+            stats: Arc::clone(stats),
+        };
+        watches.calls.iter().map(of).collect()
     }
 
     /// Tells how every watch of the client stands, sorted by service.

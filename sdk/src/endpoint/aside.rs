@@ -106,6 +106,7 @@ pub struct Aside {
     keys: AtomicU32,
     /// When endpoints were last compared, in milliseconds of the clock.
     swept: AtomicU64,
+    ejections: AtomicU64,
 }
 
 impl Aside {
@@ -140,6 +141,16 @@ impl Aside {
     #[must_use]
     pub fn marked(&self) -> u32 {
         self.marked.load(Relaxed)
+    }
+
+    /// Returns how often one of the endpoints went aside, ever; a failed trial is one time more.
+    #[must_use]
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Relaxed)
+    }
+
+    pub(super) fn count_ejection(&self) {
+        self.ejections.fetch_add(1, Relaxed);
     }
 
     /// Notes how many endpoints the registry leaves eligible.

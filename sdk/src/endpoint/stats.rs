@@ -395,6 +395,7 @@ impl EndpointStats {
         if seen == 0 {
             self.shared.mark();
         }
+        self.shared.count_ejection();
         clock.keep_until(until);
         true
     }
@@ -432,6 +433,7 @@ mod tests {
         let (clock, shared, stats) = fresh();
         stats.record(Outcome::ConnectFailed);
         assert!(stats.is_aside(clock.coarse()) && shared.any());
+        assert_eq!(shared.ejections(), 1);
         assert!(!stats.claim(), "not before its time");
         clock.advance(Duration::from_millis(1000));
         assert!(!stats.is_aside(clock.coarse()));

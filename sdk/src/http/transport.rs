@@ -70,6 +70,8 @@ pub struct Answer {
     pub body: Bytes,
     /// Who answered, as `host:port`.
     pub server: String,
+    /// Whether the connection was opened for this request: whoever answered need not be who answered before.
+    pub fresh: bool,
 }
 
 impl Answer {
@@ -370,8 +372,9 @@ impl Transport {
                 Ok(collected) => collected.to_bytes(),
                 Err(error) => return Err(unreachable(false, error)),
             };
+            let fresh = !lease.is_reused();
             lease.give_back();
-            return Ok(Answer { status: head.status, headers: head.headers, body, server: server.to_string() });
+            return Ok(Answer { status: head.status, headers: head.headers, body, server: server.to_string(), fresh });
         }
     }
 

@@ -23,6 +23,17 @@ pub const ABANDONED: &str = "callboard_client_abandoned_total";
 pub const OUTCOMES_FAILED: &str = "callboard_client_outcomes_failed_total";
 /// Counter by `service`, `policy` and `reason`: tries that ended without an answer.
 pub const TRIES_FAILED: &str = "callboard_client_tries_failed_total";
+/// Counter by `service` and `policy`: calls begun, however many tries each took.
+pub const CALLS: &str = "callboard_client_calls_total";
+/// Counter by `service`, `policy` and `reason`: calls that ended without an answer, refused ones (`overloaded`)
+/// included.
+pub const CALLS_FAILED: &str = "callboard_client_calls_failed_total";
+/// Counter by `service` and `policy`: second servers asked because the first took long.
+pub const HEDGES: &str = "callboard_client_hedges_total";
+/// Counter by `service` and `policy`: of these, the ones that answered first.
+pub const HEDGES_WON: &str = "callboard_client_hedges_won_total";
+/// Counter by `service`: times that an endpoint was set aside.
+pub const EJECTIONS: &str = "callboard_client_ejections_total";
 /// Counter by `service`, `policy` and `granted` (`true`, `false`): further tries asked of the retry budget.
 pub const RETRIES: &str = "callboard_client_retries_total";
 /// Gauge by `service`: calls in flight.
@@ -39,6 +50,11 @@ pub fn describe() {
     describe_counter!(ABANDONED, "calls dropped without an outcome");
     describe_counter!(OUTCOMES_FAILED, "outcomes against endpoints");
     describe_counter!(TRIES_FAILED, "tries that ended without an answer");
+    describe_counter!(CALLS, "calls begun");
+    describe_counter!(CALLS_FAILED, "calls that ended without an answer");
+    describe_counter!(HEDGES, "second servers asked because the first took long");
+    describe_counter!(HEDGES_WON, "second servers that answered first");
+    describe_counter!(EJECTIONS, "times that an endpoint was set aside");
     describe_counter!(RETRIES, "further tries asked of the retry budget");
     describe_gauge!(IN_FLIGHT, "calls in flight");
     describe_gauge!(ENDPOINTS, "endpoints of a service by state");

@@ -1,6 +1,7 @@
 //! Reads the statistics of balancers and tells the recorder what changed since it last did.
 //!
-//! Endpoints that left are held until their last call is over, so that no call is missing from the counters.
+//! Endpoints that left are held until their last call is over, and counters of calls until nobody else has them, so
+//! that no call is missing. Retries, and refusals of the budget, are told when they happen, and so not from here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,9 +9,13 @@ use std::time::Duration;
 
 use metrics::{Counter, counter, gauge};
 
-use super::{ABANDONED, ENDPOINTS, IN_FLIGHT, OUTCOMES_FAILED, PICKS, SNAPSHOT_AGE};
+use super::{
+    ABANDONED, CALLS, CALLS_FAILED, EJECTIONS, ENDPOINTS, HEDGES, HEDGES_WON, IN_FLIGHT, OUTCOMES_FAILED, PICKS,
+    SNAPSHOT_AGE,
+};
 use crate::Client;
 use crate::balance::Balancer;
+use crate::call::{CallCounts, CallsOf, Reason};
 use crate::catalog::Snapshot;
 use crate::endpoint::{EndpointKey, EndpointStats};
 
@@ -30,7 +35,16 @@ use crate::endpoint::{EndpointKey, EndpointStats};
 /// ```
 #[derive(Debug, Default)]
 pub struct Reporter {
-    services: HashMap<Arc<str>, HashMap<EndpointKey, Told>>,
+    services: HashMap<Arc<str>, Service>,
+    // One for each set of counters.
+    calls: Vec<(CallsOf, CallCounts)>,
+}
+
+/// What was told of a service so far.
+#[derive(Debug, Default)]
+struct Service {
+    endpoints: HashMap<EndpointKey, Told>,
+    ejections: u64,
 }
 
 /// What was told of an endpoint so far.
@@ -76,7 +90,10 @@ impl Reporter {
             gauge!(ENDPOINTS, "service" => Arc::clone(&service), "state" => state).set(count as f64);
         }
         let there: HashSet<EndpointKey> = snapshot.members().iter().map(|member| member.stats().key()).collect();
-        let told = self.services.entry(Arc::clone(&service)).or_default();
+        let of_service = self.services.entry(Arc::clone(&service)).or_default();
+        let ejections = counter!(EJECTIONS, "service" => Arc::clone(&service));
+        tell(&ejections, &mut of_service.ejections, snapshot.aside().ejections());
+        let told = &mut of_service.endpoints;
         for member in snapshot.members() {
             told.entry(member.stats().key()).or_insert_with(|| Told::nothing(member.stats()));
         }
@@ -97,6 +114,38 @@ impl Reporter {
     }
 }
 
+impl Reporter {
+    /// Tells the recorder of this thread what became of calls since it was last told. What is given once is
+    /// remembered, and told of every time, for as long as anybody else has it.
+    pub fn report_calls(&mut self, calls: impl IntoIterator<Item = CallsOf>) {
+        for given in calls {
+            if !self.calls.iter().any(|(known, _)| Arc::ptr_eq(&known.stats, &given.stats)) {
+                self.calls.push((given, CallCounts::default()));
+            }
+        }
+        self.calls.retain_mut(|(of, told)| {
+            // Asked first: what is counted in between is told the next time.
+            let used = Arc::strong_count(&of.stats) > 1;
+            let now = of.stats.counts();
+            for (name, more) in [
+                (CALLS, now.calls - told.calls),
+                (HEDGES, now.hedges - told.hedges),
+                (HEDGES_WON, now.hedges_won - told.hedges_won),
+            ] {
+                counter!(name, "service" => Arc::clone(&of.service), "policy" => of.policy).increment(more);
+            }
+            for reason in Reason::ALL {
+                let more = now.failed(reason) - told.failed(reason);
+                let service = Arc::clone(&of.service);
+                counter!(CALLS_FAILED, "service" => service, "policy" => of.policy, "reason" => reason.as_str())
+                    .increment(more);
+            }
+            *told = now;
+            used
+        });
+    }
+}
+
 impl Told {
     fn nothing(stats: &Arc<EndpointStats>) -> Self {
         Self { stats: Arc::clone(stats), picks: 0, abandoned: 0, failures: 0 }
@@ -109,8 +158,8 @@ fn tell(counter: &Counter, before: &mut u64, now: u64) {
 }
 
 impl Client {
-    /// Reports on all balancers of this client at once and then at intervals, until the client is shut down. To be spawned
-    /// once per program: two reporters count everything twice.
+    /// Reports on all balancers of this client and on the calls over them at once and then at intervals, until the
+    /// client is shut down. To be spawned once per program: two reporters count everything twice.
     pub async fn report_metrics(&self, every: Duration) {
         let mut reporter = Reporter::new();
         let mut ticks = tokio::time::interval(every.max(Duration::from_millis(10)));
@@ -119,8 +168,10 @@ impl Client {
         while self.until_ended(ticks.tick()).await.is_some() {
             balancers = self.balancers();
             reporter.report(&balancers);
+            reporter.report_calls(self.calls());
         }
         // Once more for what happened since; the client has let go of its balancers by now.
         reporter.report(&balancers);
+        reporter.report_calls(self.calls());
     }
 }

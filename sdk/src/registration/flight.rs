@@ -1,4 +1,8 @@
-//! A count of what is being served, so that a drain knows when the last of it is done, and a measure of how well it went.
+//! A count of what is being served, so that a drain knows when the last of it is done, and a measure of how well it
+//! went.
+//!
+//! Decides nothing about what failed: whoever enters says so. For servers of tower services that is
+//! `tower::FlightLayer`; others call [`InFlight::enter`] themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +11,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::measure::Measured;
 use super::quality::{Meter, Quality};
 
 /// Counts what is in flight; clones count together.
@@ -37,11 +40,6 @@ impl InFlight {
     pub fn enter(&self) -> Moving {
         self.shared.count.fetch_add(1, Ordering::AcqRel);
         Moving { shared: Arc::clone(&self.shared), began: Instant::now(), failed: false }
-    }
-
-    /// Wraps a server's service, so that each request is counted until its response has ended.
-    pub fn measure<S>(&self, service: S) -> Measured<S> {
-        Measured::new(service, self.clone())
     }
 
     /// Returns how many are in flight.

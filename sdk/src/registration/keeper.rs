@@ -19,7 +19,7 @@ use super::service::Service;
 use super::state::{Phase, Shared};
 use crate::client::Api;
 use crate::error::{Error, chain};
-use crate::http::Repeat;
+use crate::http::{Answer, Repeat};
 
 /// How often taking back a registration is tried.
 const GOODBYES: u32 = 2;
@@ -32,13 +32,15 @@ pub(super) struct Keeper {
     mirror: Mirror,
     // A beat that takes longer than this is as good as missed.
     timeout: Duration,
+    // What everybody is shown may be from before the last server went away: the server itself is asked.
+    ask: bool,
 }
 
 impl Keeper {
     pub(super) fn new(api: Arc<Api>, service: Service, shared: Arc<Shared>, plan: Plan, mirror: Mirror) -> Self {
         let beat = service.ttl.map_or(api.request_timeout, |ttl| ttl / 2);
         let timeout = api.request_timeout.min(beat).max(Duration::from_millis(500));
-        Self { api, service, shared, plan, mirror, timeout }
+        Self { api, service, shared, plan, mirror, timeout, ask: false }
     }
 
     /// Keeps the registration until the token is cancelled, then takes it back.
@@ -67,18 +69,25 @@ impl Keeper {
         }
     }
 
+    fn shows_right_row(&mut self) -> bool {
+        self.mirror.fits(&self.service.request, self.service.instance_id()) == Some(true)
+    }
+
     async fn act(&mut self, act: Act) {
         let again = act == Act::Register && self.shared.standing.borrow().registrations > 0;
         self.plan.begin();
         let (status, output) = self.shared.spoken();
+        let mut fresh = false;
         let result = match act {
             Act::Register => self.register(status).await,
             Act::Beat => {
                 let figures = self.shared.figures();
-                self.beat(CheckUpdate { status: status.as_str().to_owned(), output, figures }).await
+                let beat = self.beat(CheckUpdate { status: status.as_str().to_owned(), output, figures }).await;
+                fresh = beat.as_ref().is_ok_and(|answer| answer.fresh);
+                known(beat)
             }
             // Everybody is shown the right row: that is all there is to know.
-            Act::Audit if self.mirror.fits(&self.service.request, self.service.instance_id()) == Some(true) => Ok(true),
+            Act::Audit if !self.ask && self.shows_right_row() => Ok(true),
             Act::Audit => self.audit().await,
             Act::Rest(_) => return,
         };
@@ -88,7 +97,13 @@ impl Keeper {
             Err(_) => Told::Failed,
         };
         let was = self.shared.standing.borrow().error.is_some();
-        self.plan.told(act, told, Instant::now(), fastrand::u32(..));
+        let now = Instant::now();
+        self.plan.told(act, told, now, fastrand::u32(..));
+        match (act, told) {
+            (Act::Beat, Told::Done) => self.ask |= self.plan.beaten_over(fresh, now),
+            (Act::Register | Act::Audit, Told::Done) => self.ask = false,
+            _ => {}
+        }
         match &result {
             Ok(true) if act == Act::Register && again => {
                 info!(instance = self.shared.instance, "registered again");
@@ -149,7 +164,7 @@ impl Keeper {
         let id = escape(self.service.instance_id());
         let target = self.api.agent_target(&format!("/v1/agent/service/maintenance/{id}?enable=true&reason=draining"));
         match self.call(&target, Bytes::new()).await {
-            Ok(()) => self.shared.standing.send_modify(|standing| standing.status = Some(CheckStatus::Critical)),
+            Ok(_) => self.shared.standing.send_modify(|standing| standing.status = Some(CheckStatus::Critical)),
             Err(error) => {
                 warn!(instance = self.shared.instance, error = chain(&error), "callers could not be told of the drain");
             }
@@ -161,15 +176,15 @@ impl Keeper {
         let request = self.service.request(status);
         let body = serde_json::to_vec(&request)
             .map_err(|error| Error::Answer { doing: "writing the registration".into(), source: error.into() })?;
-        self.call(&target, body.into()).await.map(|()| true)
+        self.call(&target, body.into()).await.map(|_| true)
     }
 
-    async fn beat(&self, update: CheckUpdate) -> Result<bool, Error> {
+    async fn beat(&self, update: CheckUpdate) -> Result<Answer, Error> {
         let check = self.service.check_id();
         let target = self.api.agent_target(&format!("/v1/agent/check/update/{}", escape(&check)));
         let body = serde_json::to_vec(&update)
             .map_err(|error| Error::Answer { doing: "writing the beat".into(), source: error.into() })?;
-        known(self.call(&target, body.into()).await)
+        self.call(&target, body.into()).await
     }
 
     /// Compares the row with what it should be.
@@ -236,17 +251,17 @@ impl Keeper {
         self.shared.standing.send_modify(|standing| (standing.phase, standing.error) = (Phase::Abandoned, error));
     }
 
-    async fn call(&self, target: &str, body: Bytes) -> Result<(), Error> {
+    async fn call(&self, target: &str, body: Bytes) -> Result<Answer, Error> {
         let answer = self.api.transport.send(&Method::PUT, target, &body, Repeat::Safe, self.timeout).await?;
         let doing = format!("PUT {}", target.split('?').next().unwrap_or(target));
-        answer.success(&doing).map(drop)
+        answer.success(&doing)
     }
 }
 
 /// Tells an unknown instance from a failure.
-fn known(result: Result<(), Error>) -> Result<bool, Error> {
+fn known(result: Result<Answer, Error>) -> Result<bool, Error> {
     match result {
-        Ok(()) => Ok(true),
+        Ok(_) => Ok(true),
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(false),
         Err(error) => Err(error),
     }

@@ -9,7 +9,6 @@
 mod flight;
 mod guard;
 mod keeper;
-mod measure;
 mod mirror;
 mod plan;
 mod probe;
@@ -28,7 +27,6 @@ use tokio_util::task::TaskTracker;
 
 pub use flight::{InFlight, Moving};
 pub use guard::{Drain, Drained, Registered};
-pub use measure::{Measured, MeasuredBody};
 pub(crate) use mirror::FindWatch;
 pub use plan::{Act, Plan, PlanSettings, Told};
 pub use probe::InProcessCheck;

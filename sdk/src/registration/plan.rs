@@ -3,7 +3,9 @@
 //! The rules: register until it is confirmed; then beat at a third of the TTL, jittered by a tenth, and at once
 //! when there is news; compare the row now and then. A beat that is answered 404 means that the registry
 //! forgot: register again at once. Any other failure of a beat leads to a full registration after a growing
-//! wait, at most that of a beat, because whoever did not answer may have forgotten too. It never gives up.
+//! wait, at most that of a beat, because whoever did not answer may have forgotten too. A beat that was taken over a new
+//! connection may have been taken by a server that knows the instance as it was once: the row is compared at once. It
+//! never gives up.
 
 use std::time::Duration;
 
@@ -63,6 +65,8 @@ pub struct Plan {
     audit_at: Instant,
     // When the row was compared, or written, last.
     audited: Option<Instant>,
+    // Whether the last beat was answered over a connection that was opened for it.
+    anew: bool,
 }
 
 impl Plan {
@@ -79,6 +83,7 @@ impl Plan {
             beat_at: now,
             audit_at: now,
             audited: None,
+            anew: false,
         }
     }
 
@@ -97,6 +102,18 @@ impl Plan {
     pub fn doubt(&mut self, now: Instant) {
         let soon = self.audited.map_or(now, |then| now.max(then + AUDIT_EVERY_MIN));
         self.audit_at = self.audit_at.min(soon);
+    }
+
+    /// Notes whether a beat was answered over a connection that was opened for it, and says whether that is a reason to
+    /// compare: a control node that was restarted with an older copy of its data knows the check, and may show another
+    /// address. Where every beat has a connection of its own that tells nothing, and the comparisons of old must do.
+    pub fn beaten_over(&mut self, fresh: bool, now: Instant) -> bool {
+        let doubtful = fresh && !self.anew;
+        self.anew = fresh;
+        if doubtful {
+            self.doubt(now);
+        }
+        doubtful
     }
 
     /// Returns what is due.
@@ -247,6 +264,27 @@ mod tests {
         plan.doubt(then);
         assert!((seconds(then, plan.next(then)) - 0.7).abs() < 0.001, "the next beat comes first");
         assert_eq!(plan.next(then + Duration::from_millis(600)), plan.next(then));
+    }
+
+    #[test]
+    fn a_new_connection_is_a_reason_to_compare_unless_there_always_is_one() {
+        let (mut plan, mut now) = plan(Some(TTL));
+        plan.told(Act::Register, Told::Done, now, 0);
+        let mut beat = |plan: &mut Plan, fresh| {
+            now += Duration::from_secs(3);
+            plan.told(Act::Beat, Told::Done, now, 0);
+            let doubtful = plan.beaten_over(fresh, now);
+            assert_eq!(plan.next(now) == Act::Audit, doubtful);
+            if doubtful {
+                plan.told(Act::Audit, Told::Done, now, 0);
+            }
+            doubtful
+        };
+        assert!(!beat(&mut plan, false), "nothing is new");
+        assert!(beat(&mut plan, true), "somebody else may have answered");
+        assert!(!beat(&mut plan, true) && !beat(&mut plan, true), "it closes after each answer");
+        assert!(!beat(&mut plan, false));
+        assert!(beat(&mut plan, true));
     }
 
     proptest! {

@@ -47,6 +47,8 @@ struct Inner {
     log: VecDeque<String>,
     traffic: Traffic,
     http2: Option<u32>,
+    // Closes every connection that there is.
+    closed: CancellationToken,
 }
 
 /// Counts what arrived.
@@ -104,14 +106,14 @@ impl Shared {
         self.heard.send_replace(());
     }
 
-    /// Counts a connection; returns what it may speak.
-    fn connected(&self) -> Option<u32> {
+    /// Counts a connection; returns what it may speak, and what closes it.
+    fn connected(&self) -> (Option<u32>, CancellationToken) {
         let mut inner = self.inner.lock();
         inner.traffic.connections += 1;
-        let http2 = inner.http2;
+        let told = (inner.http2, inner.closed.clone());
         drop(inner);
         self.heard.send_replace(());
-        http2
+        told
     }
 
     /// Lets run out what runs out, on time.
@@ -141,6 +143,7 @@ impl Registry {
             log: VecDeque::new(),
             traffic: Traffic::default(),
             http2: None,
+            closed: CancellationToken::new(),
         };
         let (changed, heard) = (watch::Sender::new(()), watch::Sender::new(()));
         let shared = Arc::new(Shared { inner: Mutex::new(inner), changed, heard });
@@ -304,6 +307,18 @@ impl Registry {
             }
         };
         assert!(tokio::time::timeout(UNTIL_MAX, reached).await.is_ok(), "it was not heard in {UNTIL_MAX:?}");
+    }
+
+    /// Sets everything back to an earlier copy, had from `look(State::clone)`, and closes every connection: as a control
+    /// node that is restarted with older data. Each TTL begins anew.
+    pub fn set_back(&self, copy: State) {
+        self.change(|state| state.set_back(copy, tokio::time::Instant::now()));
+        self.hang_up();
+    }
+
+    /// Closes every connection that there is; new ones are taken.
+    pub fn hang_up(&self) {
+        std::mem::take(&mut self.shared.inner.lock().closed).cancel();
     }
 
     /// Returns the requests that arrived, in order: `server METHOD path?query`.

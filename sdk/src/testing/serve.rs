@@ -56,25 +56,30 @@ impl Body for Bytewise {
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, or until the registry hangs up.
 pub(super) async fn connection<S>(shared: Arc<Shared>, server: String, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let http2 = shared.connected();
+    let (http2, closed) = shared.connected();
+    let hung_up = closed.clone();
     let service = service_fn(move |request| {
-        let (shared, server) = (shared.clone(), server.clone());
-        async move { answer(&shared, &server, request).await }
+        let (shared, server, hung_up) = (shared.clone(), server.clone(), hung_up.is_cancelled());
+        async move {
+            // What arrives on a connection that is closed in the same moment is not served.
+            if hung_up { Err(io::ErrorKind::ConnectionReset.into()) } else { answer(&shared, &server, request).await }
+        }
     });
     // An error is a client that went away, or a fault that was ordered.
     match http2 {
         None => {
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = closed.run_until_cancelled(serving).await;
         }
         Some(streams) => {
             let mut either = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             either.http2().max_concurrent_streams(streams);
-            let _ = either.serve_connection(TokioIo::new(stream), service).await;
+            let _ = closed.run_until_cancelled(either.serve_connection(TokioIo::new(stream), service)).await;
         }
     }
 }

@@ -343,6 +343,13 @@ impl State {
         *self = Self { named: self.named, beats: std::mem::take(&mut self.beats), ..Self::default() };
     }
 
+    /// Takes back everything that came after a copy, the index included; each TTL begins anew. Beats stay on record.
+    pub(super) fn set_back(&mut self, copy: Self, now: Instant) {
+        let (named, beats) = (self.named.max(copy.named), std::mem::take(&mut self.beats));
+        *self = Self { named, beats, ..copy };
+        self.rows.values_mut().for_each(|row| row.beat_by = ttl(&row.checks).map(|ttl| now + ttl));
+    }
+
     /// Keeps the rows and begins the index anew, as a registry restored from a copy does.
     pub fn reset_index(&mut self) {
         self.index = 1;

@@ -12,7 +12,8 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::Client;
-use crate::balance::{Balancer, Policy};
+use crate::balance::{Balancer, BalancerSettings};
+use crate::call::CallStats;
 use crate::endpoint::EndpointKey;
 use crate::error::Error;
 use crate::http::Protocol;
@@ -51,8 +52,10 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Client::watch`].
-    pub fn of(client: &Client, service: &str, policy: Policy) -> Result<Self, Error> {
-        client.balancer(service, policy).map(Self::new)
+    pub fn of(client: &Client, service: &str, settings: impl Into<BalancerSettings>) -> Result<Self, Error> {
+        let balancer = client.balancer(service, settings)?;
+        let stats = client.call_stats(&balancer);
+        Ok(Self::counted(balancer, HttpSettings::default(), Arc::default(), stats))
     }
 
     /// Builds a channel over a balancer, with default settings and a budget of its own.
@@ -64,11 +67,20 @@ impl Channel {
     /// Builds a channel over a balancer with settings and a budget that may be shared with others. What is spoken is
     /// HTTP/2 and judged as gRPC, whatever the settings say.
     #[must_use]
-    pub fn with(balancer: Balancer, mut settings: HttpSettings, budget: Arc<RetryBudget>) -> Self {
+    pub fn with(balancer: Balancer, settings: HttpSettings, budget: Arc<RetryBudget>) -> Self {
+        Self::counted(balancer, settings, budget, Arc::default())
+    }
+
+    fn counted(
+        balancer: Balancer,
+        mut settings: HttpSettings,
+        budget: Arc<RetryBudget>,
+        stats: Arc<CallStats>,
+    ) -> Self {
         settings.pool.protocol = Protocol::Http2;
         settings.judge = Judge::Grpc;
         let tidied = Arc::new(AtomicU64::new(balancer.snapshot().generation()));
-        Self { service: HttpService::with(balancer, settings, budget), tidied }
+        Self { service: HttpService::following(None, balancer, settings, budget, stats), tidied }
     }
 
     /// Returns the balancer.

@@ -20,7 +20,7 @@ fn client(directory: impl Into<Directory>) -> HyperClient {
 async fn a_host_is_a_service_and_who_refuses_is_passed_over() {
     let (address, seen) = echo().await;
     let catalog = catalog(&[nobody().await, address]);
-    let client = client(Directory::from(&catalog).policy(Policy::RoundRobin));
+    let client = client(Directory::from(&catalog).settings(Policy::RoundRobin));
     for uri in ["http://users/a", "http://users:1/a", "http://users.service.consul/a"] {
         for _ in 0..3 {
             let answer = client.get(uri.parse().unwrap()).await.unwrap();

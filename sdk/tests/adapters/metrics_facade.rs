@@ -9,7 +9,8 @@ use bytes::Bytes;
 use callboard::balance::{Ask, Policy};
 use callboard::endpoint::{Health, Outcome};
 use callboard::metrics::{
-    ABANDONED, ENDPOINTS, IN_FLIGHT, OUTCOMES_FAILED, PICKS, RETRIES, Reporter, SNAPSHOT_AGE, TRIES_FAILED,
+    ABANDONED, CALLS, CALLS_FAILED, EJECTIONS, ENDPOINTS, HEDGES, IN_FLIGHT, OUTCOMES_FAILED, PICKS, RETRIES, Reporter,
+    SNAPSHOT_AGE, TRIES_FAILED,
 };
 use callboard::tower::HttpService;
 use http::Request;
@@ -84,6 +85,7 @@ async fn what_happened_is_told_once() {
         let states = ["healthy", "unhealthy", "aside"]
             .map(|state| kept.gauge(ENDPOINTS, &format!("service=users,state={state}")));
         assert_eq!(states, [2.0, 0.0, 1.0]);
+        assert_eq!(kept.count(EJECTIONS, "service=users"), 1);
     }
     for policy in ["round_robin", "least_request"] {
         let age = kept.gauge(SNAPSHOT_AGE, &format!("service=users,policy={policy}"));
@@ -141,4 +143,34 @@ async fn a_client_reports_until_it_is_shut_down() {
     client.shutdown().await;
     reporting.await.unwrap();
     assert_eq!(kept.count(PICKS, "service=web"), 2, "the last report comes at the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_counted_by_how_they_ended_even_by_callers_that_are_gone() {
+    let kept = Kept::default();
+    let _recorder = metrics::set_default_local_recorder(&kept);
+    let registry = Registry::start();
+    let client = registry.client().unwrap();
+    let get = || Request::get("/").body(Empty::<Bytes>::new()).unwrap();
+    let reporting = tokio::spawn({
+        let client = client.clone();
+        async move { client.report_metrics(Duration::from_secs(5)).await }
+    });
+    let (first, second) = [(); 2].map(|()| client.http::<Empty<Bytes>>("users", Policy::RoundRobin).unwrap()).into();
+    assert!(Arc::ptr_eq(first.stats(), second.stats()), "one service and policy, one account");
+    for calls in [&first, &second, &second] {
+        assert!(calls.send(get()).await.is_err(), "nobody is there");
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let of = "service=users,policy=round_robin";
+    let no_endpoint = format!("{of},reason={}", callboard::call::Reason::NoEndpoint.as_str());
+    let told = || [kept.count(CALLS, of), kept.count(CALLS_FAILED, &no_endpoint), kept.count(HEDGES, of)];
+    assert_eq!(told(), [3, 3, 0]);
+    assert!(first.send(get()).await.is_err());
+    drop((first, second));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(told(), [4, 4, 0], "and told once");
+    client.shutdown().await;
+    reporting.await.unwrap();
+    assert_eq!(told(), [4, 4, 0]);
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use crate::backend::{Frames, catalog, echo, failures, in_flight, nobody, server, until};
 
 fn round_robin(catalog: &Catalog) -> Directory {
-    Directory::from(catalog).policy(Policy::RoundRobin)
+    Directory::from(catalog).settings(Policy::RoundRobin)
 }
 
 fn client(balance: Balance) -> ClientWithMiddleware {
@@ -132,7 +132,7 @@ async fn a_failing_status_and_a_late_answer_count_against_the_endpoint() {
 async fn a_key_finds_its_endpoint_again_and_other_hosts_are_left_alone() {
     let backends = [echo().await, echo().await, echo().await];
     let catalog = catalog(&[backends[0].0, backends[1].0, backends[2].0]);
-    let client = client(Balance::new(Directory::from(&catalog).policy_of("users", Policy::RING_HASH)));
+    let client = client(Balance::new(Directory::from(&catalog).settings_of("users", Policy::RING_HASH)));
     let mut ports = Vec::new();
     for key in ["a", "b", "a", "b"] {
         let key = HashKey(hash::key(key.as_bytes()));
