@@ -80,7 +80,7 @@ impl Channel {
         settings.pool.protocol = Protocol::Http2;
         settings.judge = Judge::Grpc;
         let tidied = Arc::new(AtomicU64::new(balancer.snapshot().generation()));
-        Self { service: HttpService::following(None, balancer, settings, budget, stats), tidied }
+        Self { service: HttpService::following(None, None, balancer, settings, budget, stats), tidied }
     }
 
     /// Returns the balancer.
