@@ -1,4 +1,5 @@
 //! The SDK's policies on simulated fleets: deterministic, without sockets, in virtual time.
 
+mod bounded;
 mod policies;
 mod world;

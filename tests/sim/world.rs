@@ -307,7 +307,7 @@ impl World {
 }
 
 /// Draws from the exponential distribution of a mean.
-fn exponential(random: &mut Rng, mean: f64) -> f64 {
+pub(crate) fn exponential(random: &mut Rng, mean: f64) -> f64 {
     -mean * (1.0 - random.f64()).ln()
 }
 
