@@ -11,7 +11,8 @@ use callboard_tests::needs;
 use crate::steps::{Outcome, run};
 
 /// Programs and the Debian packages that hold them.
-const DEBIAN: [(&str, &str); 7] = [
+const DEBIAN: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
     ("victoria-metrics", "victoria-metrics"),
@@ -47,20 +48,33 @@ pub(crate) fn everything() -> Outcome {
 /// The version of cargo-deny that is installed where there is none.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Finds cargo-deny; installs it into the checkout's cache where missing things are failures, which takes minutes.
+/// Checks every feature of a package alone.
+const CARGO_HACK: &str = "0.6.46";
+
+/// Finds cargo-deny.
 pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
-    if in_path("cargo-deny") {
-        return Ok("cargo-deny".into());
+    tool("cargo-deny", CARGO_DENY)
+}
+
+/// Finds cargo-hack.
+pub(crate) fn cargo_hack() -> Result<PathBuf, String> {
+    tool("cargo-hack", CARGO_HACK)
+}
+
+/// Finds a tool; installs it into the checkout's cache where missing things are failures, which takes minutes.
+fn tool(name: &str, version: &str) -> Result<PathBuf, String> {
+    if in_path(name) {
+        return Ok(name.into());
     }
     let folder = cache("tools")?;
-    let program = folder.join("bin/cargo-deny");
+    let program = folder.join("bin").join(name);
     if !program.is_file() {
         if !needs::strict() {
-            return Err("cargo-deny is not installed; with CI=true it would be".to_owned());
+            return Err(format!("{name} is not installed; with CI=true it would be"));
         }
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let root = folder.to_string_lossy();
-        command(&cargo, &["install", "--quiet", "--locked", "--root", &root, "--version", CARGO_DENY, "cargo-deny"])?;
+        command(&cargo, &["install", "--quiet", "--locked", "--root", &root, "--version", version, name])?;
     }
     Ok(program)
 }

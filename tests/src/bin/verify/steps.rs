@@ -1,7 +1,7 @@
 //! The steps of `cargo verify`, in order: cheap and telling ones first, slow suites last.
 //! Each is a few commands; none of them decides what is right, the tools and tests do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use callboard_tests::binaries::{BIN_DIR_VARIABLE, workspace};
@@ -37,6 +37,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "build", about: "every program, test, example and bench compiles", run: build },
         Step { name: "tidy", about: "who may know whom; nothing of one machine in the sources", run: || suite("tidy") },
         Step { name: "deny", about: "licences, sources and advisories of what we depend on", run: deny },
+        Step { name: "features", about: "the SDK compiles with each of its features alone", run: features },
         Step { name: "unit", about: "unit and integration tests of every package", run: unit },
         Step { name: "doc-tests", about: "the examples in the documentation run", run: doc_tests },
         Step { name: "facts", about: "the named facts that one node can show", run: || suite("facts") },
@@ -45,6 +46,8 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "e2e", about: "stories with real programs", run: || suite("e2e") },
         Step { name: "install", about: "what the interoperation suite needs from outside", run: install::everything },
         Step { name: "interop", about: "clients and tools that nobody here wrote", run: || suite("interop") },
+        Step { name: "sim", about: "simulated fleets, with printed seeds", run: || suite("sim") },
+        Step { name: "chaos", about: "one fault after the other under a steady load", run: || suite("chaos") },
         Step { name: "malformed", about: "a thousand bad requests", run: || suite("malformed") },
         Step {
             name: "durability",
@@ -66,6 +69,19 @@ fn clippy() -> Outcome {
 
 fn build() -> Outcome {
     run(cargo(&["build", "--quiet", "--workspace", "--all-targets"]))
+}
+
+/// Without the tests, whose own needs would turn features on.
+fn features() -> Outcome {
+    let program = match install::cargo_hack() {
+        Ok(program) => program,
+        Err(problem) if needs::strict() => return Outcome::Failed(problem),
+        Err(problem) => return Outcome::Skipped(problem),
+    };
+    let mut command = cargo_by(&program);
+    command.args(["hack", "check", "--quiet", "--package", "callboard", "--each-feature"]);
+    command.env("RUSTFLAGS", "-D warnings").env("CARGO_TARGET_DIR", workspace().join("target/features"));
+    run(command)
 }
 
 fn unit() -> Outcome {
@@ -178,8 +194,15 @@ fn host() -> Option<String> {
 /// A cargo command at the root of the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(workspace()).args(arguments);
+    let mut command = cargo_by(Path::new(&cargo));
+    command.args(arguments);
+    command
+}
+
+/// A cargo command by a program of its own.
+fn cargo_by(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace());
     // What `cargo run` sets for this package must not reach the packages built below, or they are built anew.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);
