@@ -159,12 +159,8 @@ impl Stage {
     /// Pulls the cable of the control node, or plugs it in.
     pub(crate) fn set_network(&self, there: bool) -> Result<(), Error> {
         let Some(network) = &self.network else { return Ok(()) };
-        if there {
-            network.plug()?
-        } else {
-            network.pull()?
-        }
-        Ok(())
+        let done = if there { network.plug() } else { network.pull() };
+        Ok(done?)
     }
 
     /// Shows the end of every log.

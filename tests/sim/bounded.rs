@@ -117,7 +117,6 @@ fn run(policy: &Policy) -> (f64, f64) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the table is the figure")]
 fn reports_with_responses_keep_a_fleet_far_nearer_to_the_bound() {
     println!("most to mean in flight, {CLIENTS} clients, {SERVERS} servers, Zipf(1.0) keys, seed {SEED}");
     println!("{:<32}{:>8}{:>8}", "", "mean", "p99");

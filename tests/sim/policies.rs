@@ -58,7 +58,6 @@ fn compare(scenario: Scenario) -> BTreeMap<&'static str, (f64, f64)> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the table is the figure")]
 fn prequal_is_near_the_oracle_and_never_worse_than_two_choices() {
     println!("p99 in ms, {REQUESTS} requests or {PER_CLIENT} a client, seed {SEED}");
     print!("{:<44}", "scenario");
