@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use flags::Flags;
-pub use upstream::{HashBy, Policy, Protocol, UpstreamConfig};
+pub use upstream::{Hash, HashBy, Policy, Protocol, UpstreamConfig};
 
 use crate::error::Error;
 

@@ -26,7 +26,8 @@ mod server;
 mod upstream;
 
 pub use config::{
-    Config, ControlConfig, Flags, HashBy, OutboundConfig, Policy, Protocol, ServiceConfig, Timeouts, UpstreamConfig,
+    Config, ControlConfig, Flags, Hash, HashBy, OutboundConfig, Policy, Protocol, ServiceConfig, Timeouts,
+    UpstreamConfig,
 };
 pub use directory::Source;
 pub use error::Error;

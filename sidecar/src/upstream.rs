@@ -16,7 +16,7 @@ use callboard::http::{PoolSettings, Protocol as PoolProtocol};
 use http::Request;
 use hyper::body::Incoming;
 
-use crate::config::{HashBy, Policy, Protocol, Timeouts};
+use crate::config::{Hash, HashBy, Policy, Protocol, Timeouts};
 use crate::directory::News;
 use crate::metrics::{Counters, UpstreamView};
 
@@ -159,7 +159,7 @@ impl Upstream {
 
     /// Hashes what the policy wants hashed.
     pub(crate) fn hash_of<B>(&self, request: &Request<B>, client: IpAddr) -> Option<u64> {
-        let Policy::RingHash(by) = &self.settings.policy else { return None };
+        let Policy::Hash(_, by) = &self.settings.policy else { return None };
         match by {
             HashBy::Header(name) => request.headers().get(name).map(|value| hash::key(value.as_bytes())),
             HashBy::Path => Some(hash::key(request.uri().path().as_bytes())),
@@ -169,7 +169,7 @@ impl Upstream {
 
     /// Hashes a raw client, which has nothing but an address.
     pub(crate) fn hash_of_client(&self, client: IpAddr) -> Option<u64> {
-        matches!(&self.settings.policy, Policy::RingHash(_)).then(|| source_hash(client))
+        matches!(&self.settings.policy, Policy::Hash(..)).then(|| source_hash(client))
     }
 }
 
@@ -187,7 +187,11 @@ pub(crate) fn policy(policy: &Policy) -> balance::Policy {
         Policy::Weighted => balance::Policy::SmoothWeighted,
         Policy::Random => balance::Policy::Random,
         Policy::LeastRequest => balance::Policy::LEAST_REQUEST,
-        Policy::RingHash(_) => balance::Policy::RING_HASH,
+        Policy::PeakEwma => balance::Policy::PeakEwma,
+        Policy::Prequal => balance::Policy::PREQUAL,
+        Policy::Hash(Hash::Slots, _) => balance::Policy::DX_HASH,
+        Policy::Hash(Hash::Ring, _) => balance::Policy::RING_HASH,
+        Policy::Hash(Hash::Maglev, _) => balance::Policy::Maglev,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use callboard::catalog::Catalog;
 use callboard::endpoint::Endpoint;
-use callboard_sidecar::{HashBy, OutboundConfig, Policy, Protocol, Source};
+use callboard_sidecar::{Hash, HashBy, OutboundConfig, Policy, Protocol, Source};
 use common::{Instance, Raw, Sidecar, ask, config, endpoint, get, nobody, reply, status, upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -133,7 +133,7 @@ async fn raw_bytes_pass_both_ways_and_an_end_is_passed_on() {
     let (address, server) = shouting().await;
     let mut db = upstream("db");
     db.protocol = Protocol::Tcp;
-    db.policy = Policy::RingHash(HashBy::Source);
+    db.policy = Policy::Hash(Hash::Ring, HashBy::Source);
     let catalog = Catalog::fixed([("db", [endpoint("db-0", nobody().await), endpoint("db-1", address)])]);
     let sidecar = Sidecar::start(config(vec![db]), Source::Fixed(catalog)).await;
     let mut client = TcpStream::connect(sidecar.port("db")).await.unwrap();
@@ -163,7 +163,7 @@ async fn the_same_key_goes_to_the_same_instance() {
     let endpoints: Vec<Endpoint> =
         instances.iter().enumerate().map(|(number, one)| one.endpoint(&format!("web-{number}"))).collect();
     let mut web = upstream("web");
-    web.policy = Policy::RingHash(HashBy::Header("x-user".parse().unwrap()));
+    web.policy = Policy::Hash(Hash::Ring, HashBy::Header("x-user".parse().unwrap()));
     let sidecar = Sidecar::start(config(vec![web]), Source::Fixed(Catalog::fixed([("web", endpoints)]))).await;
     let mut met = HashSet::new();
     for user in 0..16 {

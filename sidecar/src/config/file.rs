@@ -50,7 +50,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{HashBy, Policy, Protocol};
+    use crate::config::{Hash, HashBy, Policy, Protocol};
 
     const TOML: &str = r#"
         control = ["http://10.0.0.1:8500", "http://10.0.0.2:8500"]
@@ -83,7 +83,7 @@ mod tests {
             assert_eq!(config.control.servers.len(), 2);
             assert_eq!(config.outbound.unwrap().domain, "consul");
             assert_eq!(config.upstreams[1].protocol, Protocol::Http2);
-            assert_eq!(config.upstreams[1].policy, Policy::RingHash(HashBy::Path));
+            assert_eq!(config.upstreams[1].policy, Policy::Hash(Hash::Ring, HashBy::Path));
             assert_eq!(config.timeouts.connect, Duration::from_millis(250));
             let service = config.service.unwrap();
             assert_eq!((service.name.as_str(), service.port, service.ttl), ("web", 8080, Duration::from_secs(15)));

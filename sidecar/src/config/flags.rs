@@ -97,7 +97,8 @@ pub struct Flags {
 
     /// Local port for a service, repeatable:
     /// NAME=ADDRESS:PORT[,protocol=http|http1|http2|grpc|tcp][,policy=POLICY][,start-empty] where POLICY is
-    /// round-robin, weighted, random, least-request or ring-hash:header=NAME|path|source
+    /// round-robin, weighted, random, least-request, peak-ewma, prequal, or hash, ring-hash or maglev with
+    /// :header=NAME|:path|:source
     #[arg(long = "upstream", value_name = "UPSTREAM", env = "CALLBOARD_SIDECAR_UPSTREAMS", value_delimiter = ';')]
     upstreams: Vec<UpstreamConfig>,
 
@@ -105,7 +106,7 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS:PORT", env = "CALLBOARD_SIDECAR_OUTBOUND")]
     outbound: Option<Listen>,
 
-    /// Policy for services met on the shared port [default: least-request]
+    /// Policy for services met on the shared port [default: prequal]
     #[arg(long, value_name = "POLICY", env = "CALLBOARD_SIDECAR_OUTBOUND_POLICY")]
     outbound_policy: Option<Policy>,
 

@@ -75,10 +75,25 @@ pub enum Policy {
     /// Any.
     Random,
     /// The one with fewer requests in flight of two taken at random.
-    #[default]
     LeastRequest,
+    /// Of two taken at random, the one that is expected to answer first.
+    PeakEwma,
+    /// One that said lately that it is not busy; peak EWMA among instances that answer no probes.
+    #[default]
+    Prequal,
     /// The same key goes to the same instance.
-    RingHash(HashBy),
+    Hash(Hash, HashBy),
+}
+
+/// How keys are spread over instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// Over the slots that the registry gives.
+    Slots,
+    /// On nginx's ring.
+    Ring,
+    /// By Envoy's table.
+    Maglev,
 }
 
 /// What the key of a consistent hash is taken from.
@@ -105,18 +120,31 @@ impl FromStr for Policy {
             ("weighted", None) => Ok(Policy::Weighted),
             ("random", None) => Ok(Policy::Random),
             ("least-request", None) => Ok(Policy::LeastRequest),
-            ("ring-hash", Some("path")) => Ok(Policy::RingHash(HashBy::Path)),
-            ("ring-hash", Some("source") | None) => Ok(Policy::RingHash(HashBy::Source)),
-            ("ring-hash", Some(detail)) => match detail.split_once('=') {
-                Some(("header", header)) => HeaderName::from_str(header)
-                    .map(|header| Policy::RingHash(HashBy::Header(header)))
-                    .map_err(|_| format!("{header:?} is not a header name")),
-                _ => Err(format!("unknown ring-hash key {detail:?}; expected header=NAME, path or source")),
-            },
+            ("peak-ewma", None) => Ok(Policy::PeakEwma),
+            ("prequal", None) => Ok(Policy::Prequal),
+            ("hash", key) => HashBy::parse(key).map(|by| Policy::Hash(Hash::Slots, by)),
+            ("ring-hash", key) => HashBy::parse(key).map(|by| Policy::Hash(Hash::Ring, by)),
+            ("maglev", key) => HashBy::parse(key).map(|by| Policy::Hash(Hash::Maglev, by)),
             _ => Err(format!(
-                "unknown policy {text:?}; expected round-robin, weighted, random, least-request or \
-                 ring-hash[:header=NAME|:path|:source]"
+                "unknown policy {text:?}; expected round-robin, weighted, random, least-request, peak-ewma, prequal, or \
+                 hash, ring-hash or maglev, each with [:header=NAME|:path|:source]"
             )),
+        }
+    }
+}
+
+impl HashBy {
+    /// Reads what follows the name of a hash policy; nothing means the client's address.
+    fn parse(text: Option<&str>) -> Result<HashBy, String> {
+        match text {
+            Some("path") => Ok(HashBy::Path),
+            Some("source") | None => Ok(HashBy::Source),
+            Some(text) => match text.split_once('=') {
+                Some(("header", header)) => HeaderName::from_str(header)
+                    .map(HashBy::Header)
+                    .map_err(|_| format!("{header:?} is not a header name")),
+                _ => Err(format!("unknown hash key {text:?}; expected header=NAME, path or source")),
+            },
         }
     }
 }
@@ -168,7 +196,7 @@ mod tests {
             "ads=[::1]:0,protocol=grpc,policy=ring-hash:header=X-User,start-empty".parse().unwrap();
         assert_eq!(read.listen, "[::1]:0".parse().unwrap());
         assert_eq!(read.protocol, Protocol::Http2);
-        assert_eq!(read.policy, Policy::RingHash(HashBy::Header(HeaderName::from_static("x-user"))));
+        assert_eq!(read.policy, Policy::Hash(Hash::Ring, HashBy::Header(HeaderName::from_static("x-user"))));
         assert!(read.start_empty);
 
         let read: UpstreamConfig = "db=5432,protocol=tcp".parse().unwrap();
