@@ -3,8 +3,7 @@
 //! Works against a Callboard control node and, unchanged, against a Consul agent.
 //!
 //! ```no_run
-//! use callboard::balance::Policy;
-//! use callboard::{Client, Drain, Error, Service};
+//! use callboard::{Client, Drain, Service, balance::Policy, signal};
 //! use http_body_util::Empty;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,8 +12,8 @@
 //! let users = client.http::<Empty<bytes::Bytes>>("users", Policy::default())?;
 //! let answer = users.send(http::Request::get("/users/7").body(Empty::new())?).await?;
 //! println!("{}", answer.status());
-//! // … serve on port 8080 until it is time to leave, then:
-//! let _ = me.drain(Drain::default()).await;
+//! // … while the application serves on port 8080; then, at SIGTERM or Ctrl-C, without losing a call:
+//! let _ = me.run_until_drained(signal::shutdown(), Drain::default()).await;
 //! client.shutdown().await;
 //! # Ok(())
 //! # }
@@ -36,6 +35,9 @@
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+#[doc = include_str!("../docs/migrate.md")]
+pub mod migrate {}
 
 #[cfg(feature = "axum")]
 pub mod axum;

@@ -5,29 +5,30 @@
 
 use std::process::Command;
 
-/// The end of the cable at which everybody else is.
-const NEAR: &str = "10.213.77.1";
-/// The end at which the control node is.
-pub(crate) const FAR: &str = "10.213.77.2";
-
 /// The namespace and its cable.
 pub(crate) struct Network {
     name: String,
     cable: String,
+    /// The address of the end at which the control node is.
+    pub(crate) far: String,
 }
 
 impl Network {
     /// Makes namespace, cable and addresses.
     pub(crate) fn make() -> Result<Self, String> {
         let own = std::process::id();
-        let network = Self { name: format!("callboard-{own}"), cable: format!("cb{own}") };
+        // Four addresses of its own, so that two rounds at once do not meet.
+        let (part, first) = (own / 64 % 256, own % 64 * 4);
+        let address = |nth: u32| format!("10.213.{part}.{}", first + nth);
+        let (near, far_address) = (address(1), address(2));
+        let network = Self { name: format!("callboard-{own}"), cable: format!("cb{own}"), far: far_address.clone() };
         let (name, cable, far) = (network.name.as_str(), network.cable.as_str(), format!("cb{own}f"));
         ip(&["netns", "add", name])?;
         // From here on the drop cleans up what there is.
         ip(&["link", "add", cable, "type", "veth", "peer", "name", &far, "netns", name])?;
-        ip(&["addr", "add", &format!("{NEAR}/30"), "dev", cable])?;
+        ip(&["addr", "add", &format!("{near}/30"), "dev", cable])?;
         ip(&["link", "set", cable, "up"])?;
-        ip(&["-n", name, "addr", "add", &format!("{FAR}/30"), "dev", &far])?;
+        ip(&["-n", name, "addr", "add", &format!("{far_address}/30"), "dev", &far])?;
         ip(&["-n", name, "link", "set", &far, "up"])?;
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         Ok(network)

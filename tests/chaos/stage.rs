@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::network::{FAR, Network};
+use crate::network::Network;
 use crate::{Error, instance};
 
 /// The service that is called.
@@ -197,7 +197,7 @@ impl Stage {
 
 fn start_node(network: Option<&Network>, data: &Path, port: &str) -> Result<Node, Error> {
     let (mut command, client, port) = match network {
-        Some(network) => (network.inside(&binaries::control()), FAR, PORT),
+        Some(network) => (network.inside(&binaries::control()), network.far.as_str(), PORT),
         None => (Command::new(binaries::control()), "127.0.0.1", port),
     };
     command.args(["agent", "-server", "-bootstrap", "-node", "n1", "-bind", "127.0.0.1", "-client", client]);
