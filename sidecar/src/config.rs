@@ -156,6 +156,8 @@ pub struct Timeouts {
     pub request_header: Duration,
     /// From a request handed over to the head of its response.
     pub response_header: Duration,
+    /// One try, after which a request that may be sent twice goes to another instance as well; none: no bound of its own.
+    pub per_try: Option<Duration>,
     /// How long a client connection may sit between requests, or a tunnel without a byte.
     pub idle: Duration,
     /// The longest wait for the first news of a service first asked for on the outbound port.
@@ -172,6 +174,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(2),
             request_header: Duration::from_secs(30),
             response_header: Duration::from_secs(60),
+            per_try: None,
             idle: Duration::from_secs(600),
             discover: Duration::from_secs(3),
             settle: Duration::from_secs(2),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callboard::balance::{self, Balancer, hash};
-use callboard::call::{CallStats, HttpService, HttpSettings, ResponseBody, RetryBudget};
+use callboard::call::{CallStats, HttpService, HttpSettings, ResponseBody, RetryBudget, RetryPolicy};
 use callboard::catalog::Snapshot;
 use callboard::http::{PoolSettings, Protocol as PoolProtocol};
 use http::Request;
@@ -231,6 +231,7 @@ impl Local {
             let settings = HttpSettings {
                 pool,
                 response_timeout: Some(upstream.timeouts.response_header),
+                retry: RetryPolicy { per_try_timeout: upstream.timeouts.per_try, ..RetryPolicy::default() },
                 ..HttpSettings::default()
             };
             HttpService::with(upstream.balancer.clone(), settings, Arc::clone(&upstream.budget))

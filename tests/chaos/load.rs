@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Error;
-use crate::stage::{SERVICE, Stage};
+use crate::stage::{SERVICE, Stage, TRY_MAX};
 
 /// Calls begun per second.
 const RATE: u32 = 150;
@@ -77,8 +77,10 @@ impl Load {
         // One endpoint and one try: a plain client.
         let beside = Catalog::fixed([("sidecar", [Endpoint::new("sidecar", host, port.parse()?)])]);
         let plain = HttpSettings { retry: RetryPolicy::never(), ..HttpSettings::default() };
+        let retry = RetryPolicy { per_try_timeout: Some(TRY_MAX), ..RetryPolicy::default() };
+        let patient = HttpSettings { retry, ..HttpSettings::default() };
         let shared = Arc::new(Shared {
-            sdk: stage.client.http(SERVICE, Policy::default())?,
+            sdk: stage.client.http_with(SERVICE, Policy::default(), patient, Arc::default())?,
             sidecar: HttpService::with(beside.balancer("sidecar", Policy::RoundRobin), plain, Arc::default()),
             tally: Mutex::default(),
             under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),

@@ -9,6 +9,7 @@ use std::process::Command;
 pub(crate) struct Network {
     name: String,
     cable: String,
+    far_end: String,
     /// The address of the end at which the control node is.
     pub(crate) far: String,
 }
@@ -21,15 +22,20 @@ impl Network {
         let (part, first) = (own / 64 % 256, own % 64 * 4);
         let address = |nth: u32| format!("10.213.{part}.{}", first + nth);
         let (near, far_address) = (address(1), address(2));
-        let network = Self { name: format!("callboard-{own}"), cable: format!("cb{own}"), far: far_address.clone() };
-        let (name, cable, far) = (network.name.as_str(), network.cable.as_str(), format!("cb{own}f"));
+        let network = Self {
+            name: format!("callboard-{own}"),
+            cable: format!("cb{own}"),
+            far_end: format!("cb{own}f"),
+            far: far_address.clone(),
+        };
+        let (name, cable, far) = (network.name.as_str(), network.cable.as_str(), network.far_end.as_str());
         ip(&["netns", "add", name])?;
         // From here on the drop cleans up what there is.
-        ip(&["link", "add", cable, "type", "veth", "peer", "name", &far, "netns", name])?;
+        ip(&["link", "add", cable, "type", "veth", "peer", "name", far, "netns", name])?;
         ip(&["addr", "add", &format!("{near}/30"), "dev", cable])?;
         ip(&["link", "set", cable, "up"])?;
-        ip(&["-n", name, "addr", "add", &format!("{far_address}/30"), "dev", &far])?;
-        ip(&["-n", name, "link", "set", &far, "up"])?;
+        ip(&["-n", name, "addr", "add", &format!("{far_address}/30"), "dev", far])?;
+        ip(&["-n", name, "link", "set", far, "up"])?;
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         Ok(network)
     }
@@ -41,14 +47,15 @@ impl Network {
         command
     }
 
-    /// Pulls the cable: packets vanish, and nobody is told.
+    /// Pulls the cable at the far end: packets vanish, and nobody is told. The near end keeps its address and route, or
+    /// what is meant for the far end would look for another way.
     pub(crate) fn pull(&self) -> Result<(), String> {
-        ip(&["link", "set", &self.cable, "down"])
+        ip(&["-n", &self.name, "link", "set", &self.far_end, "down"])
     }
 
     /// Plugs it in again.
     pub(crate) fn plug(&self) -> Result<(), String> {
-        ip(&["link", "set", &self.cable, "up"])
+        ip(&["-n", &self.name, "link", "set", &self.far_end, "up"])
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) const INSTANCES: usize = 5;
 pub(crate) const TTL: Duration = Duration::from_secs(6);
 /// The longest time between two beats: a third of the TTL and a tenth of that.
 pub(crate) const BEAT_MAX: Duration = Duration::from_millis(2200);
+/// How long callers give one try. Nobody can tell a server that is stopped from one that is slow, but by time.
+pub(crate) const TRY_MAX: Duration = Duration::from_secs(2);
 /// How long an instance that leaves serves on while callers are told.
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
@@ -62,7 +64,7 @@ impl Stage {
         let instances = (1..=INSTANCES).map(|n| start_instance(&format!("well-{n}"), &control)).collect();
         let mut command = Command::new(binaries::sidecar());
         command.args(["--control", &format!("http://{control}"), "--upstream", &format!("{SERVICE}=127.0.0.1:0")]);
-        command.args(["--admin", "127.0.0.1:0"]);
+        command.args(["--admin", "127.0.0.1:0", "--try-timeout", &format!("{}ms", TRY_MAX.as_millis())]);
         let sidecar = Process::start(&mut command);
         let said: Value = serde_json::from_str(&sidecar.line(LIMIT))?;
         let upstream = said["upstreams"][SERVICE].as_str().ok_or("the sidecar names its port")?.to_owned();

@@ -46,6 +46,8 @@ use crate::resolve::Resolver;
 use crate::watch::DnsSource;
 use crate::watch::{CursorSettings, Doubt, Poll, Probing, Shared, StandIn, Watch, WatchHandle, WatchView};
 
+/// How long a connection for a beat may take: where packets vanish, the next try is to come soon.
+const BEAT_CONNECT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a question rests that was refused.
 const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
 /// Probes that a client sends per second at most, over all services.
@@ -220,7 +222,9 @@ impl Client {
         if !config.beat_thread.unwrap_or(matches!(config.dialer, Dialer::Tcp)) {
             return None;
         }
-        let transport = Transport::new(self.inner.transport.clone()).ok()?;
+        let mut settings = self.inner.transport.clone();
+        settings.connect_timeout = settings.connect_timeout.min(BEAT_CONNECT_MAX);
+        let transport = Transport::new(settings).ok()?;
         match BeatThread::start() {
             Ok(thread) => Some((thread, Arc::new(Api::new(transport, config)))),
             Err(error) => {

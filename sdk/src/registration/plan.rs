@@ -166,11 +166,11 @@ impl Plan {
         }
     }
 
-    /// A try costs the registry what a beat costs, so it is made at least as often: whatever happened, the registry has
-    /// the instance back within a beat.
+    /// A try costs the registry little more than a beat, so it is made twice as often at least: with the time that a
+    /// connection in vain may take before it, the registry has the instance back within a beat of whatever happened.
     fn backoff(&self) -> Backoff {
         let Backoff { base, max } = self.settings.backoff;
-        let max = self.settings.ttl.map_or(max, |ttl| max.min(ttl / 3));
+        let max = self.settings.ttl.map_or(max, |ttl| max.min(ttl / 6));
         Backoff { base: base.min(max), max }
     }
 

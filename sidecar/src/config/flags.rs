@@ -130,6 +130,10 @@ pub struct Flags {
     #[arg(long, value_name = "TIME", env = "CALLBOARD_SIDECAR_RESPONSE_TIMEOUT", help_heading = "Timeouts")]
     response_timeout: Option<Time>,
 
+    /// Time for one try; a request that may be sent twice goes to another instance then [default: no bound]
+    #[arg(long, value_name = "TIME", env = "CALLBOARD_SIDECAR_TRY_TIMEOUT", help_heading = "Timeouts")]
+    try_timeout: Option<Time>,
+
     /// Time a client connection may sit unused [default: 10m]
     #[arg(long, value_name = "TIME", env = "CALLBOARD_SIDECAR_IDLE_TIMEOUT", help_heading = "Timeouts")]
     idle_timeout: Option<Time>,
@@ -186,6 +190,7 @@ impl Flags {
                 connect: self.connect_timeout,
                 request_header: None,
                 response_header: self.response_timeout,
+                per_try: self.try_timeout,
                 idle: self.idle_timeout,
                 discover: None,
                 settle: self.settle,
