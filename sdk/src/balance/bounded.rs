@@ -6,10 +6,13 @@
 //! [`TRIES_MAX`] tries the least loaded of those seen has it.
 //!
 //! In flight counts what this process has in flight, or what the server last reported if that is more and not old: with
-//! reports the bound holds for all clients together, without them for each alone.
-//! The total is a running sum: a pick corrects it by what changed at the endpoints it looks at, and at one more that it
+//! reports the bound is that of all clients together, without them of each alone. One server's report is soon
+//! old, and clients that go by old ones herd; the total of all changes slowly. So the pick is a guess, and [`Picker::bound`]
+//! tells the call the bound, which it takes along for the server to decide by its exact count (`crate::load::admits`).
+//! The totals are running sums: a pick corrects them by what changed at the endpoints it looks at, and at one more that it
 //! visits in turn, so that no pick looks at all. What was never looked at since the set changed counts as it was then.
 
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use super::group::Group;
@@ -20,8 +23,12 @@ use crate::endpoint::EndpointStats;
 /// Endpoints asked for one key. At a factor of 125 % one in five has room at worst, so 0.08 % find nobody; that many
 /// are needed only by keys that are hot beyond everything.
 const TRIES_MAX: u64 = 32;
-/// A report counts for so many milliseconds.
-const REPORT_AGE_MAX: u32 = 1000;
+/// A report counts for so many milliseconds as the load of its server: a full one that is left alone is not heard of,
+const REPORT_AGE_MAX: u32 = 500;
+/// and for so many in the total, where errors of single ones cancel out.
+const TOTAL_AGE_MAX: u32 = 10_000;
+/// Marks among `seen` what a server reported.
+const KNOWN: u32 = 1 << 31;
 /// Ages beyond are of reports newer than the coarse clock, whose ages wrapped.
 const REPORT_AGE_WRAPPED: u32 = 1 << 23;
 /// Bits after the point of a share.
@@ -30,18 +37,71 @@ const SHARE_BITS: u32 = 32;
 /// Bounds what a hash policy puts on one endpoint.
 pub(super) struct Bounded {
     picker: Box<dyn Picker>,
-    /// What was last counted at each position.
+    /// What was last counted at each position, marked with `KNOWN` where it was a report.
     seen: Box<[AtomicU32]>,
-    /// The sum of `seen`.
-    total: AtomicI64,
+    /// The sums over `seen`: those of reports, and those of what only this process counts.
+    known: AtomicI64,
+    own: AtomicI64,
+    /// The shares of those that report, and of all.
+    known_share: AtomicI64,
+    all_share: i64,
     shares: Shares,
+}
+
+/// What all have in flight, or by how much that changes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    known: i64,
+    own: i64,
+    known_share: i64,
+}
+
+impl AddAssign for Sums {
+    #[inline]
+    fn add_assign(&mut self, other: Self) {
+        self.known += other.known;
+        self.own += other.own;
+        self.known_share += other.known_share;
+    }
+}
+
+impl Sums {
+    /// Returns what one endpoint adds, as it stands among `seen`.
+    fn of(seen: u32, share: u64) -> Self {
+        let load = i64::from(seen & !KNOWN);
+        match seen & KNOWN {
+            0 => Self { own: load, ..Self::default() },
+            _ => Self { known: load, known_share: share as i64, own: 0 },
+        }
+    }
+
+    /// Returns what all servers have in flight of all clients, by the reports of at least half of them.
+    #[inline]
+    fn reported(&self, all_share: i64) -> Option<u64> {
+        if self.known_share == 0 {
+            return None;
+        }
+        let known = u64::try_from(self.known).unwrap_or(0);
+        if self.known_share == all_share {
+            return Some(known);
+        }
+        let share = u128::try_from(self.known_share).ok()?;
+        let all = u128::try_from(all_share).ok().filter(|all| share * 2 >= *all)?;
+        u64::try_from(u128::from(known) * all / share).ok()
+    }
+
+    /// Returns what all have in flight as far as this process knows.
+    #[inline]
+    fn total(&self, all_share: i64) -> u64 {
+        self.reported(all_share).unwrap_or_else(|| u64::try_from(self.known + self.own).unwrap_or(0))
+    }
 }
 
 /// The bound as a share of the total, factor included.
 #[derive(Debug)]
 enum Shares {
     Equal(u64),
-    /// By position.
+    /// By position; 0 who is not among them.
     Own(Box<[u64]>),
 }
 
@@ -54,7 +114,7 @@ impl Bounded {
             u64::try_from(share / (u128::from(total.max(1)) * 100)).unwrap_or(u64::MAX)
         };
         let len = group.snapshot().weights().len();
-        let shares = if group.is_equal() {
+        let shares = if group.is_equal() && group.is_whole() {
             Shares::Equal(share(if group.is_empty() { 1 } else { group.weight(0) }))
         } else {
             let mut own = vec![0; len];
@@ -62,62 +122,99 @@ impl Bounded {
             Shares::Own(own.into())
         };
         let seen: Box<[AtomicU32]> = (0..len).map(|_| AtomicU32::new(0)).collect();
-        let bounded = Self { picker, seen, total: AtomicI64::new(0), shares };
+        let all_share = match &shares {
+            Shares::Equal(share) => *share as i64 * i64::from(group.len()),
+            Shares::Own(own) => own.iter().sum::<u64>() as i64,
+        };
+        let zero = || AtomicI64::new(0);
+        let bounded = Self { picker, seen, known: zero(), own: zero(), known_share: zero(), all_share, shares };
         let now = group.snapshot().aside().clock().coarse();
-        let loads = group.weighted().map(|(position, _)| bounded.look(group, position as usize, now).1);
-        bounded.total.store(loads.sum(), Relaxed);
+        let mut sums = Sums::default();
+        for (position, _) in group.weighted() {
+            sums += bounded.look(group, position as usize, now).1.unwrap_or_default();
+        }
+        bounded.correct(sums);
         bounded
     }
 
-    /// Returns the load of an endpoint, and by how much that corrects the total.
     #[inline]
-    fn look(&self, group: &Group, position: usize, now: u64) -> (u64, i64) {
+    fn sums(&self) -> Sums {
+        Sums {
+            known: self.known.load(Relaxed),
+            own: self.own.load(Relaxed),
+            known_share: self.known_share.load(Relaxed),
+        }
+    }
+
+    /// Adds what changed. Mostly that is one sum, and a locked instruction costs as much as the rest of a pick.
+    #[inline]
+    fn correct(&self, by: Sums) {
+        for (sum, by) in [(&self.known, by.known), (&self.own, by.own), (&self.known_share, by.known_share)] {
+            if by != 0 {
+                sum.fetch_add(by, Relaxed);
+            }
+        }
+    }
+
+    /// Returns the load of an endpoint, and by how much that corrects the sums if it does.
+    #[inline]
+    fn look(&self, group: &Group, position: usize, now: u64) -> (u64, Option<Sums>) {
         let (Some(stats), Some(seen)) = (group.stats(position), self.seen.get(position)) else {
-            return (0, 0);
+            return (0, None);
         };
-        let load = load(stats, now);
+        let (load, counted) = load(stats, now);
         // Looked at before it is written: between two calls of a quiet endpoint there is nothing to write.
-        if seen.load(Relaxed) == load {
-            return (u64::from(load), 0);
+        if seen.load(Relaxed) == counted {
+            return (u64::from(load), None);
         }
         // Whatever threads come between, the differences add up to what is stored.
-        let before = seen.swap(load, Relaxed);
-        (u64::from(load), i64::from(load) - i64::from(before))
+        let share = self.share(position);
+        let before = Sums::of(seen.swap(counted, Relaxed), share);
+        let mut sums = Sums::of(counted, share);
+        sums += Sums { known: -before.known, own: -before.own, known_share: -before.known_share };
+        (u64::from(load), Some(sums))
+    }
+
+    #[inline]
+    fn share(&self, position: usize) -> u64 {
+        match &self.shares {
+            Shares::Equal(share) => *share,
+            Shares::Own(own) => own.get(position).copied().unwrap_or(0),
+        }
     }
 
     /// Returns how many calls the endpoint may have in flight, this one included.
     #[inline]
-    fn bound(&self, position: usize, total: u64) -> u64 {
-        let share = match &self.shares {
-            Shares::Equal(share) => *share,
-            Shares::Own(own) => own.get(position).copied().unwrap_or(0),
-        };
-        let bound = u128::from(total + 1) * u128::from(share) + u128::from((1u64 << SHARE_BITS) - 1);
+    fn most(&self, position: usize, total: u64) -> u64 {
+        let share = u128::from(self.share(position));
+        let bound = u128::from(total + 1) * share + u128::from((1u64 << SHARE_BITS) - 1);
         (bound >> SHARE_BITS) as u64
     }
 }
 
-/// Returns the calls in flight at an endpoint, as far as anybody knows.
+/// Returns the calls in flight at an endpoint, as far as anybody knows, and what counts in the total.
 #[inline]
-fn load(stats: &EndpointStats, now: u64) -> u32 {
-    let own = stats.in_flight() as u32;
-    match stats.report(now) {
-        Some(report) if report.age <= REPORT_AGE_MAX || report.age >= REPORT_AGE_WRAPPED => {
-            own.max(report.load.in_flight)
-        }
-        _ => own,
-    }
+fn load(stats: &EndpointStats, now: u64) -> (u32, u32) {
+    let own = (stats.in_flight() as u32) & !KNOWN;
+    let Some(report) = stats.report(now) else { return (own, own) };
+    let both = own.max(report.load.in_flight);
+    let counts = |age: u32| report.age <= age || report.age >= REPORT_AGE_WRAPPED;
+    (if counts(REPORT_AGE_MAX) { both } else { own }, if counts(TOTAL_AGE_MAX) { both | KNOWN } else { own })
 }
 
 impl Picker for Bounded {
     #[inline]
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let turn = worker.turn();
-        let hash = ask.hashed().unwrap_or_else(|| hash::mix(turn.wrapping_mul(hash::GOLDEN)));
+        // Multiples of the golden ratio come by everybody within three rounds, whatever the number (Steinhaus).
+        let place = turn.wrapping_mul(hash::GOLDEN);
+        let hash = ask.hashed().unwrap_or_else(|| hash::mix(place));
         let now = group.snapshot().aside().clock().coarse();
-        let visited = hash::below(turn as u32, group.len());
-        let mut correction = if visited < group.len() { self.look(group, group.at(visited), now).1 } else { 0 };
-        let total = self.total.load(Relaxed);
+        let visited = hash::below((place >> 32) as u32, group.len());
+        let mut correction = if visited < group.len() { self.look(group, group.at(visited), now).1 } else { None };
+        let mut sums = self.sums();
+        sums += correction.unwrap_or_default();
+        let mut total = sums.total(self.all_share);
         let mut chosen = None;
         let mut least: Option<(u64, usize)> = None;
         for number in 0..TRIES_MAX {
@@ -125,8 +222,12 @@ impl Picker for Bounded {
                 if number == 0 { hash } else { hash::mix(hash.wrapping_add(number.wrapping_mul(hash::GOLDEN))) };
             let Some(position) = self.picker.pick(group, &ask.rehashed(again), worker) else { break };
             let (load, difference) = self.look(group, position, now);
-            correction += difference;
-            if load < self.bound(position, u64::try_from(total + correction).unwrap_or(0)) {
+            if let Some(difference) = difference {
+                *correction.get_or_insert_default() += difference;
+                sums += difference;
+                total = sums.total(self.all_share);
+            }
+            if load < self.most(position, total) {
                 chosen = Some(position);
                 break;
             }
@@ -134,11 +235,16 @@ impl Picker for Bounded {
                 least = Some((load, position));
             }
         }
-        // Once a pick, since a locked instruction costs as much as the rest.
-        if correction != 0 {
-            self.total.fetch_add(correction, Relaxed);
+        if let Some(correction) = correction {
+            self.correct(correction);
         }
         chosen.or(least.map(|(_, position)| position))
+    }
+
+    fn bound(&self, position: usize) -> Option<u32> {
+        let share = self.share(position);
+        let total = self.sums().reported(self.all_share).filter(|_| share > 0)?;
+        Some(u32::try_from(self.most(position, total)).unwrap_or(u32::MAX))
     }
 }
 
@@ -220,6 +326,45 @@ mod tests {
         assert_ne!(home(), first);
         clock.advance(Duration::from_millis(1001));
         assert_eq!(home(), first, "what is old does not count");
+    }
+
+    #[test]
+    fn the_bound_that_servers_are_told_is_of_what_they_report() {
+        let weighted = rows(4).zip([1, 1, 2, 4]).map(|(row, weight)| row.weighted(weight, 1));
+        let (clock, balancer) = balancer(Policy::DX_HASH.bounded(125), weighted);
+        let told = || {
+            // Each pick visits one more endpoint.
+            (0..3 * 4).for_each(|n| drop(balancer.pick(&Ask::hash(hash::mix(n))).unwrap()));
+            let snapshot = balancer.snapshot();
+            let members = snapshot.members().iter().cloned();
+            members.map(|member| balancer.bound_of(&balancer.hold(member))).collect::<Vec<_>>()
+        };
+        assert_eq!(told(), [None; 4], "nobody has reported");
+        let snapshot = balancer.snapshot();
+        let report = |id: &str, in_flight| {
+            let stats = snapshot.find(id, "").unwrap().stats();
+            stats.note_report(Load { in_flight, latency: 1000 }, clock.exact());
+        };
+        report("002", 20);
+        assert_eq!(told(), [None; 4], "a quarter of the weight is too little to go by");
+        report("000", 9);
+        report("001", 11);
+        // 40 in flight on half of the weight: 80 in all, and the call itself.
+        assert_eq!(told(), [13, 13, 26, 51].map(Some));
+        report("003", 60);
+        assert_eq!(told(), [16, 16, 32, 64].map(Some));
+        clock.advance(Duration::from_millis(9_000));
+        assert_eq!(told(), [16, 16, 32, 64].map(Some), "the total is slower to change than its parts");
+        clock.advance(Duration::from_millis(1_001));
+        assert_eq!(told(), [None; 4]);
+    }
+
+    #[test]
+    fn who_has_no_bound_tells_none() {
+        let (clock, balancer) = balancer(Policy::DX_HASH, rows(1));
+        let picked = balancer.pick(&Ask::hash(1)).unwrap();
+        picked.stats().note_report(Load { in_flight: 5, latency: 1000 }, clock.exact());
+        assert_eq!(balancer.bound_of(&picked), None);
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Group {
         Self { snapshot, part: Some(Part { positions: positions.into(), weights: weights.into() }) }
     }
 
+    /// Says whether it is everybody who is eligible, and not a choice of its own.
+    pub(super) fn is_whole(&self) -> bool {
+        self.part.is_none()
+    }
+
     /// Returns the snapshot.
     #[inline]
     #[must_use]

@@ -111,6 +111,11 @@ impl Layout {
         self.plain
     }
 
+    /// Returns what the picker of an endpoint's stage has as its bound.
+    pub(super) fn bound(&self, position: usize) -> Option<u32> {
+        self.stages().find_map(|stage| stage.bound(position))
+    }
+
     /// Chooses where more is to be asked than one picker.
     #[inline(never)]
     pub(super) fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {

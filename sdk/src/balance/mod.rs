@@ -100,6 +100,8 @@ pub struct Balancer {
 struct Shared {
     current: ArcSwap<Current>,
     settings: BalancerSettings,
+    /// Whether a policy among them may have a bound to tell.
+    bounds: bool,
     /// Makes this client's order its own; kept, so that updates keep the order.
     seed: u64,
     turns: Box<[Turns]>,
@@ -143,8 +145,10 @@ impl Balancer {
             (0..counters as u64).map(|counter| Turns(AtomicU64::new(hash::mix(seed.wrapping_add(counter))))).collect();
         let ordinal = Ordinal::random(seed);
         let current = Current::build(&settings, snapshot, seed, ordinal, None);
+        let bounds = settings.policy.may_bound() || settings.zone_policies.iter().any(|(_, policy)| policy.may_bound());
         Self {
             shared: Arc::new(Shared {
+                bounds,
                 current: ArcSwap::from_pointee(current),
                 settings,
                 seed,
@@ -256,6 +260,30 @@ impl Balancer {
             Some(member) => Ok(show(member)),
             None => Err(self.no_endpoint(&current.snapshot, ask)),
         }
+    }
+
+    /// Returns how many requests of all clients the picked server may have in flight, this one included, as far as its
+    /// policy knows: for the server, which knows how many it has. None without a bound, and while too few servers report.
+    #[inline]
+    #[must_use]
+    pub fn bound_of(&self, picked: &Picked) -> Option<u32> {
+        if !self.has_bounds() {
+            return None;
+        }
+        let current = self.shared.current.load();
+        let position = current.snapshot.position_of(picked.endpoint())?;
+        current.layout.as_ref()?.bound(position)
+    }
+
+    /// Says whether [`Self::bound_of`] may ever return something.
+    #[inline]
+    pub(crate) fn has_bounds(&self) -> bool {
+        self.shared.bounds
+    }
+
+    /// Counts a call in flight at an endpoint that was picked before, whatever the policy would choose now.
+    pub(crate) fn hold(&self, member: Arc<Member>) -> Picked {
+        Picked::new(member, self.shared.settings.policy.is_timed())
     }
 
     #[cold]

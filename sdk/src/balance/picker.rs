@@ -90,6 +90,14 @@ pub trait Picker: Send + Sync {
     /// Returns the position of the endpoint to call, or `None` when none is left. An implementation asks
     /// [`Worker::allows`] before it answers with an endpoint. A position that nobody has counts as `None`.
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
+
+    /// Returns how many requests of all clients the server at `position` may have in flight, the next one included; none
+    /// where the policy has no bound, does not know it at present, or chooses among others. Asked after a pick, where the
+    /// call can tell the server; see [`crate::load::BOUND_HEADER`].
+    fn bound(&self, position: usize) -> Option<u32> {
+        let _ = position;
+        None
+    }
 }
 
 /// What must be looked at before an endpoint may be answered.

@@ -70,7 +70,8 @@ pub enum Policy {
         points_max: u32,
     },
     /// A hash policy, but nobody has more calls in flight than its share times a factor; what is beyond goes elsewhere,
-    /// the same way for the same key. Built by [`Policy::bounded`].
+    /// the same way for the same key. For all clients together where servers have [`crate::load::ReportLoadLayer`]: it
+    /// tells their load, and refuses what a client's older news would put beyond the bound. Built by [`Policy::bounded`].
     Bounded {
         /// Whom a key belongs to while there is room.
         hash: Box<Policy>,
@@ -147,6 +148,11 @@ impl Policy {
     pub fn is_timed(&self) -> bool {
         // Bounded: reports grow old by the clock that timed calls keep going.
         matches!(self, Self::PeakEwma | Self::Prequal { .. } | Self::Bounded { .. } | Self::Custom { .. })
+    }
+
+    /// Says whether its pickers may have a bound to tell.
+    pub(super) fn may_bound(&self) -> bool {
+        matches!(self, Self::Bounded { .. } | Self::Custom { .. })
     }
 
     /// Builds the picker for a group. `seed` is this client's own: clients with different seeds

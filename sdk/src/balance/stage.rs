@@ -56,6 +56,10 @@ impl Stage {
         self.picker.pick(&self.group, ask, worker)
     }
 
+    pub(super) fn bound(&self, position: usize) -> Option<u32> {
+        self.picker.bound(position)
+    }
+
     /// Looks for an endpoint behind a gate. Where everybody is held back by a ramp, nobody is.
     pub(super) fn search<'s: 'w, 'w>(
         &'s self,

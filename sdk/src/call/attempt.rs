@@ -18,6 +18,7 @@ use crate::balance::Picked;
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
 use crate::http::{Bounds, ConnectError, Lease, Payload, Pool};
+use crate::load;
 
 /// What every try of a call has in common.
 pub(super) struct Try<'a, B> {
@@ -28,6 +29,8 @@ pub(super) struct Try<'a, B> {
     pub(super) own_host: bool,
     /// Whether the request may be carried out twice, so that a copy of it is worth having.
     pub(super) repeatable: bool,
+    /// Whether the request carries a bound, by which the server may refuse it unseen.
+    pub(super) bounded: bool,
     pub(super) response_timeout: Option<Duration>,
     pub(super) per_try_timeout: Option<Duration>,
     pub(super) deadline: Option<Deadline>,
@@ -48,6 +51,8 @@ pub(super) struct Answer<B> {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease<EndpointKey, B>,
     pub(super) picked: Picked,
+    /// Whether the server refused the request by the bound that it carried: says nothing against it.
+    pub(super) refused: bool,
     /// None when the head said how the call went.
     pub(super) judge: Option<Judge>,
     pub(super) copy: Option<Request<Payload<B>>>,
@@ -147,7 +152,7 @@ where
             if let Some(left) = self.left(until) {
                 Deadline::write(left, sent.headers_mut());
             }
-            let spare = if self.repeatable { copy(&sent) } else { None };
+            let spare = if self.repeatable || self.bounded { copy(&sent) } else { None };
             let until = earlier(
                 until,
                 self.response_timeout.map(|time| Until {
@@ -156,9 +161,15 @@ where
                     cause: "no response in time",
                 }),
             );
-            let unsent = match within(until, lease.send(sent)).await {
+            let came = match within(until, lease.send(sent)).await {
                 Ok(Ok(response)) => return Ok(self.answer(response, lease, picked, spare, begun)),
-                Ok(Err(unsent)) => unsent,
+                Ok(Err(unsent)) => Ok(unsent),
+                Err(until) => Err(until),
+            };
+            // A copy that was made for a refusal is for nothing else.
+            let spare = spare.filter(|_| self.repeatable);
+            let unsent = match came {
+                Ok(unsent) => unsent,
                 Err(until) => {
                     let cause = format!("{}: {:?} from its beginning", until.cause, until.at - begun).into();
                     return Err(miss(&mut picked, Some(Outcome::Failed), until.reason, cause, spare));
@@ -189,6 +200,9 @@ where
         copy: Option<Request<Payload<B>>>,
         begun: Instant,
     ) -> Answer<B> {
+        if self.bounded && load::is_refusal(&response) {
+            return Answer { response, lease, picked, refused: true, judge: None, copy, begun };
+        }
         let told = self.judge.head(&response);
         match told {
             Some(outcome) => picked.record(outcome),
@@ -196,7 +210,8 @@ where
         }
         // What the head has said, the end does not say again.
         let judge = told.is_none().then_some(self.judge);
-        Answer { response, lease, picked, judge, copy, begun }
+        let copy = copy.filter(|_| self.repeatable);
+        Answer { response, lease, picked, refused: false, judge, copy, begun }
     }
 
     #[cold]

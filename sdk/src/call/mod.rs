@@ -4,7 +4,7 @@
 //! `balance`, which connection is used by [`crate::http::Pool`]. Called by applications, by the sidecar and by the
 //! adapters, of which [`crate::tower`] is the nearest.
 //!
-//! The pure parts, each a file: `retry` (what is tried again), `hedge` and `histogram` (when a second server is asked),
+//! The pure parts, each a file: `retry` (what is tried again), `refusals` (what servers refuse under a bound), `hedge` and `histogram` (when a second server is asked),
 //! `limit` (how many calls may be under way), `judge` (what an answer says of its endpoint). Around them: `deadline`,
 //! `limiter`, `attempt` (one try), `sequence` (all tries of a call), `service` (the handle), `follow` and `plan` (the
 //! registry's rules); `tries` keeps account for adapters that call by other means.
@@ -27,6 +27,7 @@ mod lane;
 mod limit;
 mod limiter;
 mod plan;
+mod refusals;
 mod retry;
 mod sequence;
 mod service;

@@ -4,9 +4,11 @@
 //! method), and one that may be carried out twice when [`super::RetryPolicy`] says so of what happened. An endpoint is
 //! asked a second time only when everybody has been asked, and then after a wait. A request that is itself a retry
 //! of its caller, by its header or by what the task inherits, is tried again only while nothing was sent.
-//! What one try does is in `attempt`; built and run by `service`.
+//! A server that refuses a request by the bound it was told is passed over as if it had not been picked, whatever the
+//! method: see `refusals`. What one try does is in `attempt`; built and run by `service`.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -20,14 +22,16 @@ use super::deadline::{Deadline, Inherited};
 use super::error::{Attempt, CallError, Reason};
 use super::lane::Way;
 use super::limiter::Place;
+use super::refusals::Refusals;
 use super::retry::{self, Advice};
 use super::shape::{copy, shape};
 use super::stats::CallStats;
 use crate::balance::{Ask, Picked};
+use crate::catalog::Member;
 use crate::endpoint::EndpointKey;
 use crate::error::Cause;
 use crate::http::Payload;
-use crate::load::{self, LOAD_HEADER};
+use crate::load::{self, BOUND_HEADER, LOAD_HEADER};
 use crate::observe;
 
 /// A server that asks for more patience than this has its answer passed on.
@@ -59,8 +63,9 @@ where
     tries: usize,
     reason: Reason,
     budget_spent: bool,
-    // The last pick was refused by a bound of ours; the next one costs nothing.
+    // The last pick was refused by a bound, ours or the server's; the next one costs nothing.
     passed_over: bool,
+    refusals: Refusals<Arc<Member>>,
     advice: Advice,
     // An answer that was a reason to try again, in case nothing better comes.
     held: Option<Answer<B>>,
@@ -87,7 +92,7 @@ where
         asked: Asked<B>,
     ) -> Result<Response<ResponseBody<B>>, Box<CallError>> {
         let mut sequence = Self::begin(way, account, asked)?;
-        if sequence.steps.repeatable {
+        if sequence.steps.repeatable || way.balancer.has_bounds() {
             sequence.keep_body().await?;
         }
         loop {
@@ -137,6 +142,7 @@ where
             judge: way.judge,
             own_host,
             repeatable: !follows && way.retry.repeats(&head.method),
+            bounded: false,
             response_timeout: way.response_timeout,
             per_try_timeout: way.retry.per_try_timeout,
             deadline,
@@ -154,6 +160,7 @@ where
             reason: Reason::NoEndpoint,
             budget_spent: false,
             passed_over: false,
+            refusals: Refusals::default(),
             advice: Advice::default(),
             held: None,
             place,
@@ -200,7 +207,7 @@ where
             }
         }
         self.passed_over = false;
-        let picked = match self.pick() {
+        let picked = match self.pick_or_settle() {
             Some(picked) => picked,
             // Everybody has been asked; who failed may be well again after a while.
             None if again && self.reason != Reason::Overloaded => {
@@ -228,6 +235,25 @@ where
             self.account.stats.budget_refused();
         }
         granted
+    }
+
+    /// Picks somebody; where enough have refused the call by their bounds, or nobody else is left, the least loaded of them.
+    fn pick_or_settle(&mut self) -> Option<Picked> {
+        if self.refusals.may_come()
+            && let Some(picked) = self.pick()
+        {
+            return Some(picked);
+        }
+        let Some(member) = self.refusals.settle() else {
+            // Nobody refused lately: either there was nobody to pick, or the least loaded has had its turn.
+            return if self.refusals.may_come() { None } else { self.pick() };
+        };
+        let picked = self.way.balancer.hold(member);
+        if picked.stats().in_flight() <= u64::from(self.way.breaker.requests_max) {
+            return Some(picked);
+        }
+        picked.release();
+        self.pick()
     }
 
     /// Picks somebody who was not asked yet and has not reached the bound of requests in flight.
@@ -270,6 +296,7 @@ where
         if self.tries > 1 {
             request.headers_mut().insert(retry::ATTEMPT, HeaderValue::from(self.tries as u64));
         }
+        self.steps.bounded = self.tell_bound(&picked, &mut request);
         let hedge = self.way.lane.hedges.as_ref().filter(|_| self.steps.repeatable).and_then(|hedges| hedges.wait());
         let came = match hedge.and_then(|wait| Some((wait, copy(&request)?))) {
             None => self.steps.go(picked, request).await,
@@ -277,6 +304,11 @@ where
             Some((wait, spare)) => Box::pin(self.ask_two(picked, request, wait, spare)).await,
         };
         match came {
+            Ok(answer) if answer.refused => {
+                self.request = self.refused(answer);
+                self.passed_over = true;
+                None
+            }
             Ok(mut answer) => {
                 let status = answer.response.status().as_u16();
                 if self.follows(&answer) {
@@ -298,6 +330,48 @@ where
                 None
             }
         }
+    }
+
+    /// Tells the server how many requests it may have in flight, where that is known and the request can be had again
+    /// after a refusal; says whether it did. What others told is taken away: it was not about this server.
+    fn tell_bound(&self, picked: &Picked, request: &mut Request<Payload<B>>) -> bool {
+        let bound = self.way.balancer.bound_of(picked).filter(|_| self.refusals.may_come());
+        match bound.filter(|_| request.body().again().is_some()) {
+            Some(bound) => {
+                request.headers_mut().insert(BOUND_HEADER, HeaderValue::from(bound));
+                true
+            }
+            None => {
+                request.headers_mut().remove(&BOUND_HEADER);
+                false
+            }
+        }
+    }
+
+    /// Hears that a server has all that it may have; returns the request, of which no application saw anything.
+    #[cold]
+    fn refused(&mut self, answer: Answer<B>) -> Option<Request<Payload<B>>> {
+        let Answer { response, lease, picked, copy, begun, .. } = answer;
+        let said = response.headers().get(LOAD_HEADER).and_then(load::read);
+        let bound = response.headers().get(BOUND_HEADER).and_then(load::read_bound).unwrap_or(u32::MAX);
+        if let Some(load) = said {
+            self.way.balancer.note_load(&picked, load);
+        }
+        let in_flight = said.map_or(u32::MAX, |load| load.in_flight);
+        let cause = format!("the server has {in_flight} requests in flight and may have {bound}");
+        let mut attempt = Attempt::new(picked.endpoint(), Reason::Overloaded, cause.into());
+        (attempt.begun, attempt.took) = (begun - self.steps.begun, begun.elapsed());
+        observe::try_failed(self.way.balancer, &attempt);
+        self.attempts.push(attempt);
+        self.reason = Reason::Overloaded;
+        self.tries -= 1;
+        self.tried.push(picked.key());
+        self.refusals.note(Arc::clone(picked.member()), in_flight, picked.endpoint().weight_effective());
+        if response.body().is_end_stream() {
+            lease.give_back();
+        }
+        picked.release();
+        copy
     }
 
     /// Says whether an answer is a reason for another try, and there may be one.
@@ -353,12 +427,14 @@ where
         self.account.stats.hedged();
         self.tries += 1;
         spare.headers_mut().insert(retry::ATTEMPT, HeaderValue::from(self.tries as u64));
-        let mut second = pin!(steps.go(other, spare));
+        // A second server is asked for its speed; the bound was the first one's.
+        spare.headers_mut().remove(&BOUND_HEADER);
+        let mut second = pin!(Try { bounded: false, ..steps }.go(other, spare));
         let (came, by_second) = tokio::select! {
             came = &mut first => (came, false),
             came = &mut second => (came, true),
         };
-        let good = came.as_ref().is_ok_and(|answer| !self.follows(answer));
+        let good = came.as_ref().is_ok_and(|answer| !answer.refused && !self.follows(answer));
         if good {
             if by_second {
                 self.account.stats.hedge_won();
@@ -369,9 +445,13 @@ where
         let rest = if by_second { first.await } else { second.await };
         match (came, rest) {
             (came, Ok(answer)) => {
-                if let Err(miss) = came {
-                    self.tried.push(miss.key);
-                    self.attempts.push(miss.attempt);
+                match came {
+                    Err(miss) => {
+                        self.tried.push(miss.key);
+                        self.attempts.push(miss.attempt);
+                    }
+                    Ok(other) if other.refused => drop(self.refused(other)),
+                    Ok(_) => {}
                 }
                 Ok(answer)
             }

@@ -24,8 +24,12 @@ pub fn write(load: Load) -> HeaderValue {
 #[must_use]
 pub fn read(value: &HeaderValue) -> Option<Load> {
     let (in_flight, latency) = value.to_str().ok()?.split_once(';')?;
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    Some(Load { in_flight: number(in_flight)?, latency: number(latency)? })
+    Some(Load { in_flight: digits(in_flight)?, latency: digits(latency)? })
+}
+
+/// Reads a number of digits alone, without a sign.
+pub(super) fn digits(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The server's side over tower: counts requests to the end of their responses, and says the load in a header.
 //!
+//! A request whose caller says how many may be in flight (`callboard-bound`) is answered 503 at once when that many are,
+//! and the service behind does not see it: put the layer outside of whatever else is done with requests.
 //! Fits any server whose requests go through a tower service (axum, tonic, hyper by `hyper-util`). The header costs
 //! some forty bytes per response and is taken away by callers that know it; others ignore it.
 
@@ -7,11 +9,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::bound::{BOUND_HEADER, read_bound};
 use super::header::{LOAD_HEADER, write};
 use super::reporter::{LoadReporter, Serving};
 use crate::endpoint::Load;
@@ -65,9 +68,18 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut serving = self.reporter.begin();
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let reporter = self.reporter.clone();
+        // Taken away: it is meant for this server, and not for those that this request leads to.
+        let bound = request.headers_mut().remove(&BOUND_HEADER).as_ref().and_then(read_bound);
+        let begun = match bound {
+            None => Ok(reporter.begin()),
+            Some(bound) => reporter.begin_within(bound).ok_or(bound),
+        };
+        let mut serving = match begun {
+            Ok(serving) => serving,
+            Err(bound) => return Box::pin(async move { Ok(refusal(reporter.load(), bound)) }),
+        };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = match answer.await {
@@ -84,16 +96,25 @@ where
             // By the time the caller reads it, this one is done.
             let load = Load { in_flight: load.in_flight.saturating_sub(1), ..load };
             response.headers_mut().insert(LOAD_HEADER, write(load));
-            Ok(response.map(|inner| ReportedBody { inner, _serving: serving }))
+            Ok(response.map(|inner| ReportedBody { inner: Some(inner), _serving: Some(serving) }))
         })
     }
 }
 
-/// The body of a response: its request counts as in flight until it is dropped.
+/// Builds the answer to a request that would exceed its caller's bound.
+fn refusal<R>(load: Load, bound: u32) -> Response<ReportedBody<R>> {
+    let mut response = Response::new(ReportedBody { inner: None, _serving: None });
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(LOAD_HEADER, write(load));
+    response.headers_mut().insert(BOUND_HEADER, HeaderValue::from(bound));
+    response
+}
+
+/// The body of a response: its request counts as in flight until it is dropped. That of a refusal is empty.
 #[derive(Debug)]
 pub struct ReportedBody<R> {
-    inner: R,
-    _serving: Serving,
+    inner: Option<R>,
+    _serving: Option<Serving>,
 }
 
 impl<R: Body + Unpin> Body for ReportedBody<R> {
@@ -104,15 +125,18 @@ impl<R: Body + Unpin> Body for ReportedBody<R> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        match &mut self.inner {
+            Some(inner) => Pin::new(inner).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -159,6 +183,26 @@ mod tests {
         assert_eq!(reporter.load().in_flight, 1);
         drop(other);
         assert!(reporter.load().latency > 0);
+    }
+
+    #[tokio::test]
+    async fn what_would_exceed_the_bound_is_refused_and_nobody_sees_it() {
+        let reporter = LoadReporter::new();
+        let mut service = ReportLoad::new(Answer, reporter.clone());
+        let ask = |bound: u32| Request::get("/200").header(BOUND_HEADER, bound).body(()).unwrap();
+        let first = service.call(ask(2)).await.unwrap();
+        let second = service.call(ask(2)).await.unwrap();
+        let refused = service.call(ask(2)).await.unwrap();
+        assert!(super::super::is_refusal(&refused) && !super::super::is_refusal(&second));
+        assert_eq!(read(&refused.headers()[&LOAD_HEADER]).unwrap().in_flight, 2);
+        assert_eq!(refused.headers()[&BOUND_HEADER], "2");
+        assert!(refused.body().is_end_stream() && refused.body().size_hint().exact() == Some(0));
+        drop(refused);
+        assert_eq!(reporter.load().in_flight, 2, "a refused one never counted");
+        let third = service.call(Request::get("/200").body(()).unwrap()).await.unwrap();
+        assert_eq!(third.status(), 200, "no bound, no refusal");
+        drop((first, second, third));
+        assert_eq!(service.call(ask(1)).await.unwrap().status(), 200);
     }
 
     #[tokio::test]

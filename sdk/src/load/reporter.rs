@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use super::bound::admits;
 use super::samples::Samples;
 use crate::endpoint::{Clock, Load};
 
@@ -49,9 +50,20 @@ impl LoadReporter {
 
     /// Begins to serve a request.
     pub fn begin(&self) -> Serving {
+        let before = self.shared.in_flight.fetch_add(1, Relaxed);
+        self.serving(before)
+    }
+
+    /// Begins to serve a request whose caller allows so many in flight, itself included; none when that many are, by
+    /// [`super::admits`]. However many come at once, no more begin.
+    pub fn begin_within(&self, bound: u32) -> Option<Serving> {
+        let more = |in_flight| admits(in_flight, bound).then(|| in_flight + 1);
+        self.shared.in_flight.fetch_update(Relaxed, Relaxed, more).ok().map(|before| self.serving(before))
+    }
+
+    fn serving(&self, before: u32) -> Serving {
         let shared = Arc::clone(&self.shared);
-        let load = shared.in_flight.fetch_add(1, Relaxed).saturating_add(1);
-        Serving { load, begun: shared.clock.micros(), shared, counts: true }
+        Serving { load: before.saturating_add(1), begun: shared.clock.micros(), shared, counts: true }
     }
 
     /// Says the load of this moment: what is in flight, and the time that recent requests took which came at such a
@@ -87,6 +99,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn no_more_begin_than_the_caller_allows() {
+        let reporter = LoadReporter::new();
+        let held: Vec<Serving> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..50).filter_map(|_| reporter.begin_within(7)).collect::<Vec<_>>()))
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!((held.len(), reporter.load().in_flight), (7, 7));
+        assert!(reporter.begin_within(8).is_some());
+        drop(held);
+        assert!(reporter.begin_within(7).is_some());
+    }
 
     #[test]
     fn what_is_in_flight_counts_and_what_is_done_says_how_long_it_took() {
