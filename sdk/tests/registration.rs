@@ -237,8 +237,8 @@ async fn a_registry_that_is_down_at_the_start_is_tried_at_growing_intervals_up_t
         tokio::time::sleep(Duration::from_secs(600)).await;
         let tried = registry.count("PUT /v1/agent/service/register");
         assert!(
-            (180..=420).contains(&tried),
-            "{fault:?}: {tried} tries in ten minutes, no more than there would be beats"
+            (360..=840).contains(&tried),
+            "{fault:?}: {tried} tries in ten minutes, at most four for each beat that there would be"
         );
         assert!(me.standing().error.is_some());
         registry.heal();

@@ -3,7 +3,7 @@
 //! The rules: register until it is confirmed; then beat at a third of the TTL, jittered by a tenth, and at once
 //! when there is news; compare the row now and then. A beat that is answered 404 means that the registry
 //! forgot: register again at once. Any other failure of a beat leads to a full registration after a growing
-//! wait, at most that of a beat, because whoever did not answer may have forgotten too. A beat that was taken over a new
+//! wait, at most half of that between beats, because whoever did not answer may have forgotten too. A beat that was taken over a new
 //! connection may have been taken by a server that knows the instance as it was once: the row is compared at once. It
 //! never gives up.
 
