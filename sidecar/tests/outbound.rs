@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use callboard::catalog::Catalog;
 use callboard::endpoint::Endpoint;
@@ -242,6 +243,7 @@ async fn a_drain_finishes_what_is_in_flight() {
 
 #[tokio::test]
 async fn a_drain_under_load_loses_nothing() {
+    const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
     let web = Instance::named("web").await;
     let mut config = config(vec![upstream("web")]);
     config.threads = 2;
@@ -250,17 +252,24 @@ async fn a_drain_under_load_loses_nothing() {
     let mut sidecar = Sidecar::start(config, Source::Fixed(catalog)).await;
     let port = sidecar.port("web");
     let (sender, mut answered) = tokio::sync::mpsc::unbounded_channel();
+    let leaving = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..8)
         .map(|_| {
-            let sender = sender.clone();
+            let (sender, leaving) = (sender.clone(), Arc::clone(&leaving));
             // Each client keeps its connection until it is asked to close, then comes back until refused.
             tokio::spawn(async move {
                 'connection: while let Ok(socket) = TcpStream::connect(port).await {
                     drop(socket);
                     let Ok(socket) = TcpStream::connect(port).await else { break };
                     let mut client = Raw::from(socket);
-                    loop {
-                        client.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+                    if !client.knock(REQUEST).await {
+                        assert!(leaving.load(SeqCst), "nobody is turned away before");
+                        break;
+                    }
+                    for asked in 0.. {
+                        if asked > 0 {
+                            client.write(REQUEST).await;
+                        }
                         let (head, _) = client.answer().await;
                         assert_eq!(status(&head), 200);
                         sender.send(()).unwrap();
@@ -275,6 +284,7 @@ async fn a_drain_under_load_loses_nothing() {
     for _ in 0..50 {
         answered.recv().await.unwrap();
     }
+    leaving.store(true, SeqCst);
     sidecar.shut_down();
     for client in clients {
         client.await.expect("no request failed");

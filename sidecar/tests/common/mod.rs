@@ -196,6 +196,24 @@ impl Raw {
         self.socket.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Sends the first request of a connection. False when nobody ever took the connection: it was waiting at a door
+    /// that closed, where the kernel resets it and no server can help.
+    pub(crate) async fn knock(&mut self, text: &str) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        let mut byte = [0];
+        let answered = match self.socket.write_all(text.as_bytes()).await {
+            Ok(()) => self.socket.peek(&mut byte).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match answered {
+            Err(error) if matches!(error.kind(), ConnectionReset | BrokenPipe) => false,
+            other => {
+                other.unwrap();
+                true
+            }
+        }
+    }
+
     /// Reads up to and including a text.
     pub(crate) async fn until(&mut self, end: &str) -> String {
         loop {
