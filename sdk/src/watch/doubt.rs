@@ -8,7 +8,7 @@
 //! that one which fills up again takes nobody away in between. Instances that went critical before they left, as a drain does, are never missed.
 //! Pure: time and the results of dialling are arguments. Called by `poll`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,9 +95,10 @@ impl Doubt {
     pub fn missing(&self, old: &Snapshot, rows: &[Endpoint], index: u64) -> Vec<Arc<Member>> {
         let callable = old.eligible_len() as usize;
         let all = old.members().len();
+        let went_back = self.since.is_some() || index < old.index();
         let limit = match callable < self.settings.least {
             // A single one is too many where something was lost before.
-            _ if self.since.is_some() || index < old.index() => 0.0,
+            _ if went_back => 0.0,
             true => 1.0,
             false => self.settings.share,
         };
@@ -106,9 +107,13 @@ impl Doubt {
         if self.settings.hold.is_zero() || callable == 0 || (all.saturating_sub(rows.len()) as f64) < bound {
             return Vec::new();
         }
-        let listed: HashSet<(&str, &str)> = rows.iter().map(Endpoint::identity).collect();
-        let is_listed = |member: &Arc<Member>| listed.contains(&member.endpoint().identity());
-        let known = old.members().iter().filter(|member| is_listed(member)).count();
+        let listed: HashMap<(&str, &str), &str> = rows.iter().map(|row| (row.identity(), row.authority())).collect();
+        // Where history went back, a row of the same instance at another address may be an old one.
+        let is_listed = |member: &Arc<Member>| {
+            let endpoint = member.endpoint();
+            listed.get(&endpoint.identity()).is_some_and(|address| !went_back || *address == endpoint.authority())
+        };
+        let known = old.members().iter().filter(|member| listed.contains_key(&member.endpoint().identity())).count();
         let come = listed.len() - known;
         let missing: Vec<Arc<Member>> =
             old.members().iter().filter(|member| is_callable(member) && !is_listed(member)).map(Arc::clone).collect();
@@ -171,6 +176,14 @@ mod tests {
         assert_eq!(missing(rows(0..10), &rows(20..30)), 0, "replaced");
         assert_eq!(missing(rows(0..10), &rows(20..21)), 10, "hardly replaced");
         assert_eq!(missing(Vec::new(), &[]), 0, "nothing to lose");
+    }
+
+    #[test]
+    fn who_is_listed_elsewhere_by_a_history_that_went_back_is_missed_where_it_was() {
+        let moved: Vec<Endpoint> = (0..5).map(|id| Endpoint::new(&format!("web-{id}"), "10.0.0.1", 81)).collect();
+        let old = Snapshot::empty("web").next(rows(0..5), 9);
+        let missing = |index| Doubt::new(DoubtSettings::default()).missing(&old, &moved, index).len();
+        assert_eq!((missing(10), missing(8)), (0, 5));
     }
 
     #[test]
