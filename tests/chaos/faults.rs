@@ -77,8 +77,9 @@ pub(crate) fn all(network: bool) -> Vec<Fault> {
         Fault::InstanceSlow,
         Fault::RollingRestart,
         Fault::ControlKilled,
-        Fault::DataLost,
+        // Before the data are lost, which begins the index anew: here it goes back by what has happened since the start.
         Fault::IndexReset,
+        Fault::DataLost,
     ];
     if network {
         faults.push(Fault::NoNetwork);
