@@ -12,6 +12,7 @@
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
 //! imports only the words of `callboard-proto`.
 
+pub mod acl;
 pub mod check;
 pub mod cli;
 pub mod cluster;
@@ -21,6 +22,7 @@ mod deadlines;
 pub mod dns;
 pub mod error;
 pub mod event;
+pub mod hcl;
 pub mod http;
 pub mod identity;
 pub mod registry;

@@ -5,6 +5,7 @@
 //! - words: [`name`], [`index`], [`node`], [`instance`], [`check`], [`definition`], [`kv`], [`session`], [`text`]:
 //!   rows as the registry stores them;
 //! - [`config_entry`]: the rules by which clients reach services;
+//! - [`acl`]: what access control protects, and how far;
 //! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
 //! - [`duration`]: Go-style durations, both ways;
 //! - [`filter`]: the `?filter=` language;
@@ -12,6 +13,7 @@
 //!
 //! The same structs serve both sides: a control node writes what the SDK reads.
 
+pub mod acl;
 pub mod api;
 pub mod check;
 pub mod config_entry;

@@ -22,16 +22,53 @@ use tokio::time::Instant;
 use super::agent_checks::shown;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
+use super::routes::{Route, get, now, put};
 use super::select::filter;
 use crate::identity::CONSUL_SERVICE;
 use crate::registry::{Command, Missing, Prune, Registration, Registry, Topic};
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/agent/services",
+        operations: &[get("The instances registered on a node", |call| now(services(call)))],
+    },
+    Route {
+        path: "/v1/agent/service/",
+        operations: &[get("One instance of a node, with a hash to wait on", |call| Box::pin(service(call)))],
+    },
+    Route {
+        path: "/v1/agent/health/service/id/",
+        operations: &[get("How well an instance of a node is", |call| now(health_by_id(call)))],
+    },
+    Route {
+        path: "/v1/agent/health/service/name/",
+        operations: &[get("How well the instances of a service on a node are", |call| now(health_by_name(call)))],
+    },
+    Route {
+        path: "/v1/agent/service/register",
+        operations: &[put("Registers an instance on a node", |call| Box::pin(register(call)))],
+    },
+    Route {
+        path: "/v1/agent/service/deregister/",
+        operations: &[put("Deregisters an instance of a node", |call| Box::pin(deregister(call)))],
+    },
+    Route {
+        path: "/v1/agent/service/maintenance/",
+        operations: &[put("Takes an instance out of service, and back", |call| Box::pin(service_maintenance(call)))],
+    },
+    Route {
+        path: "/v1/agent/maintenance",
+        operations: &[put("Takes a node out of service, and back", |call| Box::pin(node_maintenance(call)))],
+    },
+];
 
 /// The instances that a node's agent knows: all on the node but the control node's own.
 fn local<'a>(registry: &'a Registry, node: &NodeName) -> impl Iterator<Item = &'a Arc<Instance>> {
     registry.instances_on(node).filter(|instance| instance.service.as_str() != CONSUL_SERVICE)
 }
 
-pub(super) fn services(call: &Call<'_>) -> Result<Response, Failure> {
+fn services(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let options = ReadOptions::from_params(&call.params)?;
     let filter = filter::<AgentService>(&options)?;
@@ -44,7 +81,7 @@ pub(super) fn services(call: &Call<'_>) -> Result<Response, Failure> {
 }
 
 /// One instance, with a hash to wait on.
-pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
+async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let id = call.argument("Missing service ID")?;
     let wait = match call.params.filled("wait") {
@@ -83,7 +120,7 @@ fn content_hash(service: &AgentService) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-pub(super) async fn register(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let body = call.body(BODY_MAX).await?;
     let request: ServiceRequest = from_slice(&body, Unknown::Refuse)?;
@@ -109,7 +146,7 @@ pub(super) async fn register(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(reply::empty())
 }
 
-pub(super) async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
+async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let id = instance_id(call.rest)?;
     let prune = if scope.own { Prune::Keep } else { Prune::EmptyNode };
@@ -138,7 +175,7 @@ fn enable(call: &Call<'_>) -> Result<bool, Failure> {
     }
 }
 
-pub(super) async fn service_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
+async fn service_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
     let id = call.argument("Missing service ID")?;
     let enable = enable(call)?;
     let scope = call.scope()?;
@@ -150,7 +187,7 @@ pub(super) async fn service_maintenance(call: &Call<'_>) -> Result<Response, Fai
         .await
 }
 
-pub(super) async fn node_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
+async fn node_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
     let enable = enable(call)?;
     maintenance(call, NODE_MAINTENANCE.to_owned(), "Node Maintenance Mode", InstanceId::none(), enable).await
 }
@@ -243,7 +280,7 @@ fn unhealthy(mut response: Response, status: StatusCode, reason: &str) -> Respon
     response
 }
 
-pub(super) fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
+fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let id = call.argument("Missing serviceID")?;
     let registry = call.api.cluster.registry();
@@ -263,7 +300,7 @@ pub(super) fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
     Ok(unhealthy(body, health_status(status), status.as_str()))
 }
 
-pub(super) fn health_by_name(call: &Call<'_>) -> Result<Response, Failure> {
+fn health_by_name(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let name = call.argument("Missing service Name")?;
     let registry = call.api.cluster.registry();

@@ -13,9 +13,39 @@ use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId};
 use super::Api;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
+use super::routes::{Route, get, now, put};
 use super::select::filter;
 use crate::check::Beat;
 use crate::registry::{Command, Missing, Registration};
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route { path: "/v1/agent/checks", operations: &[get("The checks registered on a node", |call| now(checks(call)))] },
+    Route {
+        path: "/v1/agent/check/register",
+        operations: &[put("Registers a check on a node", |call| Box::pin(register(call)))],
+    },
+    Route {
+        path: "/v1/agent/check/deregister/",
+        operations: &[put("Deregisters a check of a node", |call| Box::pin(deregister(call)))],
+    },
+    Route {
+        path: "/v1/agent/check/pass/",
+        operations: &[put("Beats a TTL check: passing", |call| Box::pin(beat(call, CheckStatus::Passing)))],
+    },
+    Route {
+        path: "/v1/agent/check/warn/",
+        operations: &[put("Beats a TTL check: warning", |call| Box::pin(beat(call, CheckStatus::Warning)))],
+    },
+    Route {
+        path: "/v1/agent/check/fail/",
+        operations: &[put("Beats a TTL check: critical", |call| Box::pin(beat(call, CheckStatus::Critical)))],
+    },
+    Route {
+        path: "/v1/agent/check/update/",
+        operations: &[put("Beats a TTL check with a status and an output", |call| Box::pin(update(call)))],
+    },
+];
 
 /// A check as the agent knows it: with the newest output, which may not be in the registry yet, and without a
 /// place in the catalog's history.
@@ -29,7 +59,7 @@ pub(super) fn shown(api: &Api, check: &Check) -> HealthCheck {
     shown
 }
 
-pub(super) fn checks(call: &Call<'_>) -> Result<Response, Failure> {
+fn checks(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let options = ReadOptions::from_params(&call.params)?;
     let filter = filter::<HealthCheck>(&options)?;
@@ -43,7 +73,7 @@ pub(super) fn checks(call: &Call<'_>) -> Result<Response, Failure> {
     Ok(json(&checks, call.pretty()))
 }
 
-pub(super) async fn register(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let body = call.body(BODY_MAX).await?;
     let request: CheckRequest = from_slice(&body, Unknown::Refuse)?;
@@ -72,7 +102,7 @@ fn check_id(text: &str) -> Result<CheckId, Failure> {
     })
 }
 
-pub(super) async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
+async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let command =
         Command::DeregisterCheck { node: scope.node.name, id: check_id(call.rest)?, missing: Missing::Refused };
@@ -81,13 +111,13 @@ pub(super) async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
 }
 
 /// `pass`, `warn` and `fail`: the status is in the path, the output in the query.
-pub(super) async fn beat(call: &Call<'_>, status: CheckStatus) -> Result<Response, Failure> {
+async fn beat(call: &Call<'_>, status: CheckStatus) -> Result<Response, Failure> {
     let output = call.params.get("note").unwrap_or("").to_owned();
     deliver(call, status, output, None).await
 }
 
 /// `update`: everything is in the body.
-pub(super) async fn update(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn update(call: &mut Call<'_>) -> Result<Response, Failure> {
     let body = call.body(BODY_MAX).await?;
     let update: CheckUpdate = from_slice(&body, Unknown::Refuse)?;
     let status = update.status.parse().map_err(|_| {

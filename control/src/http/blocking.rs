@@ -15,9 +15,10 @@ use callboard_proto::index::wait_for;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::Api;
 use super::answers::Age;
 use super::reply::{self, Failure, Response};
+use super::request::Call;
+use crate::acl::Access;
 use crate::cluster::View;
 use crate::registry::{Registry, Topic};
 
@@ -42,8 +43,8 @@ pub(super) trait Question {
     fn key(&self) -> Option<String> {
         None
     }
-    /// The answer, encoded.
-    fn answer(&self, registry: &Registry) -> Answer;
+    /// The answer, encoded, without what the caller may not see.
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer;
 }
 
 /// An encoded answer.
@@ -57,10 +58,15 @@ pub(super) enum Answer {
 }
 
 /// Answers a question, now or when there is news.
-pub(super) async fn read<Q: Question>(api: &Api, options: &ReadOptions, question: &Q) -> Result<Response, Failure> {
+pub(super) async fn read<Q: Question>(
+    call: &Call<'_>,
+    options: &ReadOptions,
+    question: &Q,
+) -> Result<Response, Failure> {
+    let api = call.api;
     let Some(seen) = options.index else {
         let view = api.cluster.query(options.consistency).await?;
-        return Ok(answer(api, options, question, &view));
+        return answer(call, options, question, &view);
     };
     let mut subscription = api.cluster.hub().subscribe(&question.topics());
     let mut view = api.cluster.query(options.consistency).await?;
@@ -87,20 +93,21 @@ pub(super) async fn read<Q: Question>(api: &Api, options: &ReadOptions, question
             break;
         }
     }
-    Ok(answer(api, options, question, &view))
+    answer(call, options, question, &view)
 }
 
-fn answer<Q: Question>(api: &Api, options: &ReadOptions, question: &Q, view: &View) -> Response {
+fn answer<Q: Question>(call: &Call<'_>, options: &ReadOptions, question: &Q, view: &View) -> Result<Response, Failure> {
+    let access = call.access()?;
     let registry = &view.registry;
     let index = question.index(registry);
     let encoded = match question.key() {
-        Some(key) => Answer::Json(api.answers.get(&key, Age { lineage: registry.lineage(), index }, || {
-            match question.answer(registry) {
+        Some(key) => Answer::Json(call.api.answers.get(&key, Age { lineage: registry.lineage(), index }, || {
+            match question.answer(registry, &access) {
                 Answer::Json(body) => body,
                 Answer::Absent | Answer::Ready(_) => Bytes::new(),
             }
         })),
-        None => question.answer(registry),
+        None => question.answer(registry, &access),
     };
     let mut response = match encoded {
         Answer::Json(body) => reply::json_bytes(body),
@@ -112,7 +119,7 @@ fn answer<Q: Question>(api: &Api, options: &ReadOptions, question: &Q, view: &Vi
         Answer::Ready(response) => *response,
     };
     stamp(&mut response, index, view, options);
-    response
+    Ok(response)
 }
 
 fn stamp(response: &mut Response, index: Index, view: &View, options: &ReadOptions) {

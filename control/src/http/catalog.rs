@@ -11,12 +11,43 @@ use callboard_proto::{Index, NodeName, ServiceName};
 use super::blocking::{Answer, Question, common_key, read};
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
+use super::routes::{Route, get, now};
 use super::select::{
     filter, has_meta, has_tags, node_name, service_index, service_name, service_rows, service_topics, tags,
 };
+use crate::acl::Access;
 use crate::registry::{Registry, Topic};
 
-pub(super) fn datacenters(call: &Call<'_>) -> Result<Response, Failure> {
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/catalog/datacenters",
+        operations: &[get("The datacenters that are known", |call| now(datacenters(call)))],
+    },
+    Route { path: "/v1/catalog/nodes", operations: &[get("The nodes", |call| Box::pin(nodes(call)))] },
+    Route {
+        path: "/v1/catalog/services",
+        operations: &[get("The names of the services, with their tags", |call| Box::pin(services(call)))],
+    },
+    Route {
+        path: "/v1/catalog/service/",
+        operations: &[get("The instances of a service", |call| Box::pin(service(call)))],
+    },
+    Route {
+        path: "/v1/catalog/connect/",
+        operations: &[get("The instances that speak mesh TLS for a service", |call| Box::pin(connect(call)))],
+    },
+    Route {
+        path: "/v1/catalog/node/",
+        operations: &[get("A node with its instances, by id", |call| Box::pin(node(call)))],
+    },
+    Route {
+        path: "/v1/catalog/node-services/",
+        operations: &[get("A node with the list of its instances", |call| Box::pin(node_services(call)))],
+    },
+];
+
+fn datacenters(call: &Call<'_>) -> Result<Response, Failure> {
     Ok(json(&[call.api.datacenter()], call.pretty()))
 }
 
@@ -40,7 +71,7 @@ impl Question for Nodes {
         Some(common_key("nodes", "", &self.options, self.pretty))
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let nodes: Vec<NodeShown> = registry
             .nodes()
             .filter(|node| has_meta(node, &self.options.node_meta))
@@ -51,11 +82,11 @@ impl Question for Nodes {
     }
 }
 
-pub(super) async fn nodes(call: &Call<'_>) -> Result<Response, Failure> {
+async fn nodes(call: &Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let datacenter = call.api.datacenter().clone();
     let question = Nodes { filter: filter(&options)?, datacenter, pretty: call.pretty(), options };
-    read(call.api, &question.options, &question).await
+    read(call, &question.options, &question).await
 }
 
 struct Services {
@@ -89,7 +120,7 @@ impl Question for Services {
         Some(common_key("services", "", &self.options, self.pretty))
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let mut services: BTreeMap<&ServiceName, BTreeSet<&Text>> = BTreeMap::new();
         for row in registry.services() {
             for (node, instance) in registry.members(row) {
@@ -105,11 +136,11 @@ impl Question for Services {
     }
 }
 
-pub(super) async fn services(call: &Call<'_>) -> Result<Response, Failure> {
+async fn services(call: &Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let datacenter = call.api.datacenter().clone();
     let question = Services { filter: filter(&options)?, datacenter, pretty: call.pretty(), options };
-    read(call.api, &question.options, &question).await
+    read(call, &question.options, &question).await
 }
 
 struct ServiceNodes {
@@ -142,7 +173,7 @@ impl Question for ServiceNodes {
         Some(key)
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))
@@ -163,14 +194,14 @@ async fn service_nodes(call: &Call<'_>, connect: bool) -> Result<Response, Failu
         pretty: call.pretty(),
         options,
     };
-    read(call.api, &question.options, &question).await
+    read(call, &question.options, &question).await
 }
 
-pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
+async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     service_nodes(call, false).await
 }
 
-pub(super) async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
+async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
     service_nodes(call, true).await
 }
 
@@ -193,7 +224,7 @@ impl Question for OneNode {
         registry.nodes_index().max(registry.services_index())
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let node = registry.node(&self.name).map(|node| NodeShown::of(node, &self.datacenter));
         let services = registry
             .instances_on(&self.name)
@@ -218,13 +249,13 @@ async fn one_node(call: &Call<'_>, as_list: bool) -> Result<Response, Failure> {
         pretty: call.pretty(),
         options,
     };
-    read(call.api, &question.options, &question).await
+    read(call, &question.options, &question).await
 }
 
-pub(super) async fn node(call: &Call<'_>) -> Result<Response, Failure> {
+async fn node(call: &Call<'_>) -> Result<Response, Failure> {
     one_node(call, false).await
 }
 
-pub(super) async fn node_services(call: &Call<'_>) -> Result<Response, Failure> {
+async fn node_services(call: &Call<'_>) -> Result<Response, Failure> {
     one_node(call, true).await
 }

@@ -11,13 +11,26 @@ use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId, Node, Node
 
 use super::reply::{Failure, Response, json};
 use super::request::{BODY_MAX, Call};
+use super::routes::{Route, put};
 use crate::registry::{Command, Missing, NodeUpdate, Prune, Registration};
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/catalog/register",
+        operations: &[put("Writes a node, an instance and checks as one", |call| Box::pin(register(call)))],
+    },
+    Route {
+        path: "/v1/catalog/deregister",
+        operations: &[put("Removes a node, an instance or a check", |call| Box::pin(deregister(call)))],
+    },
+];
 
 fn refused(message: impl Into<String>) -> Failure {
     Failure::Refused(message.into())
 }
 
-pub(super) async fn register(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     let body = call.body(BODY_MAX).await?;
     let request: RegisterRequest = from_slice(&body, Unknown::Ignore)?;
     call.is_ours(&request.datacenter)?;
@@ -168,7 +181,7 @@ fn definition(value: Option<serde_json::Value>) -> Result<Definition, Failure> {
     Ok((definition, kind, text("check Definition", &body, 64 * 1024)?))
 }
 
-pub(super) async fn deregister(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn deregister(call: &mut Call<'_>) -> Result<Response, Failure> {
     let body = call.body(BODY_MAX).await?;
     let request: DeregisterRequest = from_slice(&body, Unknown::Ignore)?;
     call.is_ours(&request.datacenter)?;

@@ -5,15 +5,29 @@ use callboard_proto::api::config::ConfigShown;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::config_entry::{ConfigEntry, EntryError, EntryKind};
 use callboard_proto::text::Text;
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::blocking::{Answer, Question, common_key, read};
 use super::kv::index;
 use super::reply::{self, Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
+use super::routes::{self, Route};
+use crate::acl::Access;
 use crate::registry::{Command, ConfigRow, Outcome, Registry, Topic};
 
-pub(super) async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route { path: "/v1/config", operations: &[routes::put("Writes a config entry", |call| Box::pin(put(call)))] },
+    Route {
+        path: "/v1/config/",
+        operations: &[
+            routes::get("The config entries of a kind, or one of them", |call| Box::pin(get(call))),
+            routes::delete("Removes a config entry", |call| Box::pin(delete(call))),
+        ],
+    },
+];
+
+async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let cas = call.params.get("cas").map(|text| index("cas", text)).transpose()?;
     let body = call.body(BODY_MAX).await?;
@@ -26,11 +40,13 @@ pub(super) async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(json(&(outcome == Outcome::Held(true)), call.pretty()))
 }
 
-pub(super) async fn config(call: &Call<'_>) -> Result<Response, Failure> {
-    let (kind, name) = call.rest.split_once('/').unwrap_or((call.rest, ""));
-    if call.method == Method::DELETE {
-        return Box::pin(delete(call, kind, name)).await;
-    }
+/// The kind and the name in the path.
+fn place<'a>(call: &Call<'a>) -> (&'a str, &'a str) {
+    call.rest.split_once('/').unwrap_or((call.rest, ""))
+}
+
+async fn get(call: &Call<'_>) -> Result<Response, Failure> {
+    let (kind, name) = place(call);
     let options = call.read_options()?;
     if kind.is_empty() {
         return Err(Failure::NotFound("Must provide either a kind or both kind and name".to_owned()));
@@ -38,7 +54,7 @@ pub(super) async fn config(call: &Call<'_>) -> Result<Response, Failure> {
     let kind = parse(kind)?;
     let pretty = call.pretty();
     if name.is_empty() {
-        read(call.api, &options, &Entries { kind, pretty, key: common_key("config", kind.as_str(), &options, pretty) })
+        read(call, &options, &Entries { kind, pretty, key: common_key("config", kind.as_str(), &options, pretty) })
             .await
     } else {
         one(call, &options, kind, name).await
@@ -50,10 +66,11 @@ fn parse(kind: &str) -> Result<EntryKind, Failure> {
 }
 
 async fn one(call: &Call<'_>, options: &ReadOptions, kind: EntryKind, name: &str) -> Result<Response, Failure> {
-    read(call.api, options, &Entry { kind, name: name.into(), pretty: call.pretty() }).await
+    read(call, options, &Entry { kind, name: name.into(), pretty: call.pretty() }).await
 }
 
-async fn delete(call: &Call<'_>, kind: &str, name: &str) -> Result<Response, Failure> {
+async fn delete(call: &Call<'_>) -> Result<Response, Failure> {
+    let (kind, name) = place(call);
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     if kind.is_empty() || name.is_empty() {
         return Err(Failure::NotFound("Must provide both a kind and name to delete".to_owned()));
@@ -91,7 +108,7 @@ impl Question for Entries {
         Some(self.key.clone())
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         Answer::Json(encode(&registry.configs(self.kind).map(show).collect::<Vec<_>>(), self.pretty))
     }
 }
@@ -116,7 +133,7 @@ impl Question for Entry {
         registry.config(self.kind, &self.name).is_none()
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         match registry.config(self.kind, &self.name) {
             Some(row) => Answer::Json(encode(&show(row), self.pretty)),
             None => {

@@ -12,11 +12,18 @@ use tokio::time::Instant;
 
 use super::reply::{Failure, Response, json};
 use super::request::{BODY_MAX, Call};
+use super::routes::{Route, get, put};
 use crate::identity::CONSUL_SERVICE;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route { path: "/v1/event/fire/", operations: &[put("Fires an event", |call| Box::pin(fire(call)))] },
+    Route { path: "/v1/event/list", operations: &[get("The latest events", |call| Box::pin(list(call)))] },
+];
 
 const INDEX: HeaderName = HeaderName::from_static(meta::INDEX);
 
-pub(super) async fn fire(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn fire(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let name = call.argument("Missing name")?.to_owned();
     let payload = call.body(BODY_MAX).await?;
@@ -84,7 +91,7 @@ impl Filters {
 }
 
 /// Lists events; with an index, once the list no longer ends with the event that the index stands for.
-pub(super) async fn list(call: &Call<'_>) -> Result<Response, Failure> {
+async fn list(call: &Call<'_>) -> Result<Response, Failure> {
     let options = ReadOptions::from_params(&call.params)?;
     call.is_ours(options.datacenter.as_deref().unwrap_or(""))?;
     let mut changed = call.api.events.subscribe();

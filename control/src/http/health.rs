@@ -12,10 +12,32 @@ use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, Nod
 use super::blocking::{Answer, Question, common_key, read};
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
+use super::routes::{Route, get};
 use super::select::{
     filter, has_meta, has_tags, node_name, service_index, service_name, service_rows, service_topics, tags,
 };
+use crate::acl::Access;
 use crate::registry::{Registry, Topic};
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/health/service/",
+        operations: &[get("The instances of a service with their checks", |call| Box::pin(service(call)))],
+    },
+    Route {
+        path: "/v1/health/connect/",
+        operations: &[get("The instances that speak mesh TLS for a service, with their checks", |call| {
+            Box::pin(connect(call))
+        })],
+    },
+    Route { path: "/v1/health/node/", operations: &[get("The checks on a node", |call| Box::pin(node(call)))] },
+    Route {
+        path: "/v1/health/checks/",
+        operations: &[get("The checks of a service's instances", |call| Box::pin(checks(call)))],
+    },
+    Route { path: "/v1/health/state/", operations: &[get("The checks in a state", |call| Box::pin(state(call)))] },
+];
 
 /// The instances of a service, with their health.
 struct ServiceHealth {
@@ -57,7 +79,7 @@ impl Question for ServiceHealth {
         Some(key)
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| {
@@ -82,7 +104,7 @@ fn entry(registry: &Registry, node: &Arc<Node>, instance: &Arc<Instance>, datace
     }
 }
 
-pub(super) async fn service(call: &Call<'_>) -> Result<Response, Failure> {
+async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     service_health(call, false).await
 }
 
@@ -99,11 +121,11 @@ async fn service_health(call: &Call<'_>, connect: bool) -> Result<Response, Fail
         pretty: call.pretty(),
         options,
     };
-    read(call.api, &question.options, &question).await
+    read(call, &question.options, &question).await
 }
 
 /// What speaks mesh TLS for a service.
-pub(super) async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
+async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
     service_health(call, true).await
 }
 
@@ -135,7 +157,7 @@ impl Question for CheckList {
         }
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let meta = &self.options.node_meta;
         let on_wanted_node =
             |check: &Check| meta.is_empty() || registry.node(&check.node).is_some_and(|node| has_meta(node, meta));
@@ -162,20 +184,20 @@ impl Question for CheckList {
 async fn list(call: &Call<'_>, which: Which) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let question = CheckList { which, filter: filter(&options)?, pretty: call.pretty(), options };
-    read(call.api, &question.options, &question).await
+    read(call, &question.options, &question).await
 }
 
-pub(super) async fn node(call: &Call<'_>) -> Result<Response, Failure> {
+async fn node(call: &Call<'_>) -> Result<Response, Failure> {
     let name = node_name(call.argument("Missing node name")?)?;
     list(call, Which::Node(name)).await
 }
 
-pub(super) async fn checks(call: &Call<'_>) -> Result<Response, Failure> {
+async fn checks(call: &Call<'_>) -> Result<Response, Failure> {
     let name = service_name(call.argument("Missing service name")?)?;
     list(call, Which::Service(name)).await
 }
 
-pub(super) async fn state(call: &Call<'_>) -> Result<Response, Failure> {
+async fn state(call: &Call<'_>) -> Result<Response, Failure> {
     let which = match call.argument("Missing check state")? {
         "any" => Which::State(None),
         text => text.parse().map_or(Which::Nothing, |status| Which::State(Some(status))),

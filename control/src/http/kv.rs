@@ -6,30 +6,39 @@ use callboard_proto::Index;
 use callboard_proto::api::kv::KvShown;
 use callboard_proto::kv::{KEY_MAX, VALUE_MAX};
 use callboard_proto::text::Text;
+use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method};
 use http_body_util::Full;
 
 use super::blocking::{Answer, Question, read};
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
+use super::routes::{self, Route};
+use crate::acl::Access;
 use crate::registry::{Command, KvCondition, Outcome, Registry, Topic};
 
-pub(super) async fn kv(call: Call<'_>) -> Result<Response, Failure> {
-    if call.rest.len() > KEY_MAX {
-        let length = call.rest.len();
-        return Err(Failure::BadRequest(format!(
-            "Invalid key: it is {length} bytes long; at most {KEY_MAX} are accepted"
-        )));
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[Route {
+    path: "/v1/kv/",
+    operations: &[
+        routes::get("One key, or everything below a prefix", |call| Box::pin(get(call))),
+        routes::put("Writes a key, under a condition or with a lock", |call| Box::pin(put(call))),
+        routes::delete("Removes a key, or everything below a prefix", |call| Box::pin(delete(call))),
+    ],
+}];
+
+/// Refuses a key that is too long to be one.
+fn bounded(call: &Call<'_>) -> Result<(), Failure> {
+    let length = call.rest.len();
+    if length > KEY_MAX {
+        let text = format!("Invalid key: it is {length} bytes long; at most {KEY_MAX} are accepted");
+        return Err(Failure::BadRequest(text));
     }
-    match call.method {
-        Method::PUT => Box::pin(put(call)).await,
-        Method::DELETE => Box::pin(delete(&call)).await,
-        _ => get(&call).await,
-    }
+    Ok(())
 }
 
 async fn get(call: &Call<'_>) -> Result<Response, Failure> {
+    bounded(call)?;
     let options = call.read_options()?;
     let pretty = call.pretty();
     let key: Text = call.rest.into();
@@ -40,10 +49,10 @@ async fn get(call: &Call<'_>) -> Result<Response, Failure> {
         call.params.has("recurse").then_some(Show::Entries)
     };
     if let Some(show) = show {
-        return read(call.api, &options, &Tree { prefix: key, show, pretty }).await;
+        return read(call, &options, &Tree { prefix: key, show, pretty }).await;
     }
     let key = call.argument("Missing key name").map(Text::from)?;
-    read(call.api, &options, &One { key, raw: call.params.has("raw"), pretty }).await
+    read(call, &options, &One { key, raw: call.params.has("raw"), pretty }).await
 }
 
 /// One key.
@@ -66,7 +75,7 @@ impl Question for One {
         registry.kv_get(&self.key).is_none()
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let Some(entry) = registry.kv_get(&self.key) else { return Answer::Absent };
         if !self.raw {
             return Answer::Json(encode(&[KvShown::of(entry)], self.pretty));
@@ -108,7 +117,7 @@ impl Question for Tree {
         registry.kv_under(&self.prefix).next().is_none()
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let entries = registry.kv_under(&self.prefix);
         let body = match &self.show {
             // The list of all keys may be empty; anything else that is empty is not there.
@@ -157,9 +166,10 @@ fn exclusive(call: &Call<'_>, names: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
+async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
+    bounded(call)?;
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
-    exclusive(&call, &["cas", "acquire", "release"])?;
+    exclusive(call, &["cas", "acquire", "release"])?;
     let key: Text = call.argument("Missing key name")?.into();
     let flags = match call.params.filled("flags") {
         None => 0,
@@ -180,10 +190,11 @@ async fn put(mut call: Call<'_>) -> Result<Response, Failure> {
     };
     let value = call.body(VALUE_MAX).await?;
     let command = Command::KvSet { key, value: value[..].into(), flags, condition };
-    Ok(held(&call, call.api.cluster.propose(command).await?))
+    Ok(held(call, call.api.cluster.propose(command).await?))
 }
 
 async fn delete(call: &Call<'_>) -> Result<Response, Failure> {
+    bounded(call)?;
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     exclusive(call, &["recurse", "cas"])?;
     let command = if call.params.has("recurse") {

@@ -11,7 +11,6 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::ser::PrettyFormatter;
 
-use super::routes::Methods;
 use crate::check::BeatError;
 use crate::cluster;
 use crate::registry::Refusal;
@@ -34,13 +33,16 @@ pub(super) enum Failure {
     NotFound(String),
     /// The path is known, the method is not.
     #[error("method {method} not allowed")]
-    Method { method: http::Method, allowed: Methods },
+    Method { method: http::Method, allowed: HeaderValue },
     /// A bound of the server.
     #[error("{0}")]
     TooLarge(String),
     /// The client stopped sending in the middle.
     #[error("the request body did not arrive: {0}")]
     Incomplete(String),
+    /// The caller may not do it.
+    #[error("{0}")]
+    Denied(String),
     /// Another datacenter than ours.
     #[error("No path to datacenter")]
     Datacenter,
@@ -91,6 +93,7 @@ impl Failure {
         match self {
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::NotFound(_) => StatusCode::NOT_FOUND,
+            Failure::Denied(_) => StatusCode::FORBIDDEN,
             Failure::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Incomplete(_) => StatusCode::REQUEST_TIMEOUT,
@@ -110,7 +113,7 @@ impl Failure {
     pub(super) fn into_response(self) -> Response {
         let mut response = text(self.status(), self.to_string());
         if let Failure::Method { allowed, .. } = self {
-            response.headers_mut().insert(ALLOW, allowed.header());
+            response.headers_mut().insert(ALLOW, allowed);
         }
         response
     }
@@ -142,9 +145,9 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T, pretty: bool) -> Response {
 }
 
 /// The methods of a path.
-pub(super) fn options(allowed: Methods) -> Response {
+pub(super) fn options(allowed: HeaderValue) -> Response {
     let mut response = empty();
-    response.headers_mut().insert(ALLOW, allowed.header());
+    response.headers_mut().insert(ALLOW, allowed);
     response
 }
 

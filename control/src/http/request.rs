@@ -6,16 +6,17 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::agent::{NODE_ADDRESS_PARAM, NODE_PARAM};
 use callboard_proto::api::query::{Params, ReadOptions};
 use callboard_proto::api::valid::{self, InvalidRequest};
 use callboard_proto::{Node, NodeName};
-use http::Method;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use super::Api;
 use super::reply::Failure;
+use crate::acl::Access;
 use crate::registry::NodeUpdate;
 
 /// How long a body may pause between two pieces.
@@ -26,7 +27,6 @@ pub(super) const BODY_MAX: usize = 512 * 1024;
 /// A request whose path is known.
 pub(super) struct Call<'a> {
     pub(super) api: &'a Api,
-    pub(super) method: Method,
     /// What follows the route's prefix, decoded.
     pub(super) rest: &'a str,
     pub(super) params: Params<'a>,
@@ -49,6 +49,19 @@ impl Call<'_> {
     pub(super) fn is_ours(&self, datacenter: &str) -> Result<(), Failure> {
         let ours = datacenter.is_empty() || datacenter.eq_ignore_ascii_case(self.api.datacenter());
         if ours { Ok(()) } else { Err(Failure::Datacenter) }
+    }
+
+    /// What the caller may do, in the present state.
+    pub(super) fn access(&self) -> Result<Access, Failure> {
+        Ok(Access::unrestricted())
+    }
+
+    /// Refuses what the caller may not do. Resources without names are asked for with an empty one.
+    pub(super) fn permit(&self, resource: Resource, name: &str, level: Level) -> Result<(), Failure> {
+        match self.access()?.allows(resource, name, level) {
+            true => Ok(()),
+            false => Err(Failure::Denied(format!("Permission denied: token lacks permission '{resource}:{level}'"))),
+        }
     }
 
     /// Whether the answer is for people.

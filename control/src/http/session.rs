@@ -12,10 +12,22 @@ use callboard_proto::{Index, NodeName};
 use super::blocking::{Answer, Question, read};
 use super::reply::{Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
+use super::routes::{Route, get, now, put};
 use super::select::node_name;
+use crate::acl::Access;
 use crate::registry::{Command, Registry, Topic};
 
-pub(super) async fn create(mut call: Call<'_>) -> Result<Response, Failure> {
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route { path: "/v1/session/create", operations: &[put("Begins a session", |call| Box::pin(create(call)))] },
+    Route { path: "/v1/session/destroy/", operations: &[put("Ends a session", |call| Box::pin(destroy(call)))] },
+    Route { path: "/v1/session/renew/", operations: &[put("Keeps a session alive", |call| now(renew(call)))] },
+    Route { path: "/v1/session/info/", operations: &[get("One session", |call| Box::pin(info(call)))] },
+    Route { path: "/v1/session/node/", operations: &[get("The sessions of a node", |call| Box::pin(node(call)))] },
+    Route { path: "/v1/session/list", operations: &[get("All sessions", |call| Box::pin(list(call)))] },
+];
+
+async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let body = call.body(BODY_MAX).await?;
     let request: SessionRequest = match body.is_empty() {
@@ -30,14 +42,14 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(json(&SessionCreated { id }, call.pretty()))
 }
 
-pub(super) async fn destroy(call: &Call<'_>) -> Result<Response, Failure> {
+async fn destroy(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let id = session_id(call)?;
     call.api.cluster.propose(Command::SessionDestroy { id }).await?;
     Ok(json(&true, call.pretty()))
 }
 
-pub(super) fn renew(call: &Call<'_>) -> Result<Response, Failure> {
+fn renew(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let id = session_id(call)?;
     match call.api.sessions.renew(&id) {
@@ -76,7 +88,7 @@ impl Question for Sessions {
         matches!(&self.which, Which::One(id) if registry.session(id).is_none())
     }
 
-    fn answer(&self, registry: &Registry) -> Answer {
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let show = |session: &Arc<SessionRow>| Session::of(session);
         let sessions: Vec<Session> = match &self.which {
             Which::All => registry.sessions().map(show).collect(),
@@ -88,20 +100,20 @@ impl Question for Sessions {
 }
 
 async fn sessions(call: &Call<'_>, options: &ReadOptions, which: Which) -> Result<Response, Failure> {
-    read(call.api, options, &Sessions { which, pretty: call.pretty() }).await
+    read(call, options, &Sessions { which, pretty: call.pretty() }).await
 }
 
-pub(super) async fn list(call: &Call<'_>) -> Result<Response, Failure> {
+async fn list(call: &Call<'_>) -> Result<Response, Failure> {
     sessions(call, &call.read_options()?, Which::All).await
 }
 
-pub(super) async fn node(call: &Call<'_>) -> Result<Response, Failure> {
+async fn node(call: &Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
     let name = node_name(call.argument("Missing node name")?)?;
     sessions(call, &options, Which::On(name)).await
 }
 
-pub(super) async fn info(call: &Call<'_>) -> Result<Response, Failure> {
+async fn info(call: &Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
     sessions(call, &options, Which::One(session_id(call)?)).await
 }

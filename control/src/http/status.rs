@@ -7,19 +7,36 @@ use serde_json::{Value, json};
 
 use super::reply::{self, Failure, Response};
 use super::request::Call;
+use super::routes::{Route, get, now};
 use crate::identity::VERSION;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/agent/self",
+        operations: &[get("This node: its settings, numbers and place in the cluster", |call| now(agent_self(call)))],
+    },
+    Route { path: "/v1/agent/members", operations: &[get("The members of the cluster", |call| now(members(call)))] },
+    Route { path: "/v1/status/leader", operations: &[get("The address of the leader", |call| now(leader(call)))] },
+    Route { path: "/v1/status/peers", operations: &[get("The addresses of the voters", |call| now(peers(call)))] },
+    Route {
+        path: "/metrics",
+        operations: &[get("This node's numbers as Prometheus text", |call| now(Ok(metrics(call))))],
+    },
+    Route { path: "/ui/", operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest))))] },
+];
 
 fn leader_address(call: &Call<'_>) -> String {
     let status = call.api.cluster.status();
     status.leader.map(|leader| leader.address).unwrap_or_default()
 }
 
-pub(super) fn leader(call: &Call<'_>) -> Result<Response, Failure> {
+fn leader(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     Ok(reply::json(&leader_address(call), call.pretty()))
 }
 
-pub(super) fn peers(call: &Call<'_>) -> Result<Response, Failure> {
+fn peers(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let peers: Vec<String> = call.api.cluster.status().voters.into_iter().map(|peer| peer.address).collect();
     Ok(reply::json(&peers, call.pretty()))
@@ -44,7 +61,7 @@ fn member(call: &Call<'_>) -> Value {
     })
 }
 
-pub(super) fn members(call: &Call<'_>) -> Result<Response, Failure> {
+fn members(call: &Call<'_>) -> Result<Response, Failure> {
     let mut member = member(call);
     if call.params.get("wan").is_some_and(|wan| wan.is_empty() || wan == "1" || wan == "true") {
         let identity = &call.api.identity;
@@ -54,7 +71,7 @@ pub(super) fn members(call: &Call<'_>) -> Result<Response, Failure> {
     Ok(reply::json(&[member], call.pretty()))
 }
 
-pub(super) fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
+fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
     let api = call.api;
     let identity = &api.identity;
     let registry = api.cluster.registry();
