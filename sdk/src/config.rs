@@ -27,6 +27,7 @@ pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8500";
 pub struct ClientBuilder {
     pub(crate) servers: Vec<String>,
     pub(crate) token: Option<String>,
+    pub(crate) authorization: Option<String>,
     pub(crate) datacenter: Option<String>,
     pub(crate) node: Option<(String, String)>,
     pub(crate) cache_dir: Option<PathBuf>,
@@ -72,6 +73,7 @@ impl Default for ClientBuilder {
         Self {
             servers: Vec::new(),
             token: None,
+            authorization: None,
             datacenter: None,
             node: None,
             cache_dir: None,
@@ -127,7 +129,7 @@ impl ClientBuilder {
         builder
     }
 
-    /// Adds a server: `http://host:port` or `host:port`; a name stands for all its addresses. The first is asked until
+    /// Adds a server: `http://host:port`, `host:port` or `unix:///path`; a name stands for all its addresses. The first is asked until
     /// another is known to be clearly faster, and the others take over while it does not answer.
     #[must_use]
     pub fn server(mut self, address: impl Into<String>) -> Self {
@@ -146,6 +148,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets what the `Authorization` header says, for a proxy before the servers: `Basic …`, say.
+    #[must_use]
+    pub fn authorization(mut self, value: impl Into<String>) -> Self {
+        self.authorization = Some(value.into());
         self
     }
 
@@ -378,7 +387,7 @@ mod tests {
             assert!(text.contains(part), "{text}");
         };
         check(ClientBuilder::default().server("https://a:1"), "https");
-        check(ClientBuilder::default().server("unix:///x"), "unix");
+        check(ClientBuilder::default().server("unix://x"), "unix");
         check(ClientBuilder::default().server("a:x"), "port");
         check(ClientBuilder::default().wait(Duration::from_secs(3600)), "wait");
         check(ClientBuilder::default().node("", "x"), "node");

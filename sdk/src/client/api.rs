@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::Client;
 use crate::config::ClientBuilder;
 use crate::error::Error;
-use crate::http::{Answer, Repeat, Transport};
+use crate::http::{Answer, Repeat, Streamed, Transport};
 
 /// Holds a value that was read, and how the answer came about.
 #[derive(Debug, Clone)]
@@ -157,6 +157,21 @@ impl Client {
         timeout: Duration,
     ) -> Result<Answer, Error> {
         self.api().transport.send(&method, target, &body.into(), Repeat::Unsafe, timeout).await
+    }
+
+    /// Sends any request as [`Self::request`]; the body of the answer is read piece by piece, however long it takes and
+    /// however large it is. Only the head must come within the time.
+    ///
+    /// # Errors
+    /// When no head of an answer came in time.
+    pub async fn request_streamed(
+        &self,
+        method: Method,
+        target: &str,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<Streamed, Error> {
+        self.api().transport.open(&method, target, &body.into(), timeout).await
     }
 }
 

@@ -105,20 +105,12 @@ impl Client {
 
     fn new(config: ClientBuilder) -> Result<Self, Error> {
         let servers = config.check()?;
-        let token = match &config.token {
-            None => None,
-            Some(text) => {
-                let mut value = HeaderValue::from_str(text).map_err(|_| Error::Config {
-                    setting: "token",
-                    reason: "it holds characters that no header can carry".into(),
-                })?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let token = config.token.as_deref().map(|text| secret("token", text)).transpose()?;
+        let authorization = config.authorization.as_deref().map(|text| secret("authorization", text)).transpose()?;
         let transport = TransportSettings {
             servers,
             token,
+            authorization,
             connect_timeout: config.connect_timeout,
             dialer: config.dialer.clone(),
             multiplex: config.multiplex_waits,
@@ -467,6 +459,16 @@ impl Client {
             api.transport.close();
         }
     }
+}
+
+/// A header's value that is not shown.
+fn secret(setting: &'static str, text: &str) -> Result<HeaderValue, Error> {
+    let reason = "it holds characters that no header can carry";
+    let value = HeaderValue::from_str(text).map_err(|_| Error::Config { setting, reason: reason.into() });
+    value.map(|mut value| {
+        value.set_sensitive(true);
+        value
+    })
 }
 
 impl std::fmt::Debug for Client {

@@ -1,10 +1,13 @@
-//! Where a server listens, parsed once.
+//! Where a server listens, parsed once: a host and a port, or a socket of the file system.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::error::Error;
 
-/// Holds the host and port of something that can be dialled.
+/// What an authority begins with that is a path in the file system.
+pub(super) const UNIX: &str = "unix:";
+
+/// Holds the host and port of something that can be dialled, or the path of its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     authority: Box<str>,
@@ -12,7 +15,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads `http://host:port`, `host:port` or `host`; the port is 8500 when it is missing.
+    /// Reads `http://host:port`, `host:port` or `host`; the port is 8500 when it is missing. `unix:///path` is a socket
+    /// of the file system.
     ///
     /// # Errors
     /// [`Error::Config`] for other schemes (`https` is not supported yet) and malformed text.
@@ -21,6 +25,10 @@ impl Address {
         let rest = match text.split_once("://") {
             None => text,
             Some(("http", rest)) => rest,
+            Some(("unix", path)) if path.starts_with('/') => {
+                return Ok(Self { authority: format!("{UNIX}{path}").into(), socket: None });
+            }
+            Some(("unix", _)) => return Err(bad(format!("{text:?} is not unix:///path"))),
             Some((scheme, _)) => {
                 return Err(bad(format!("scheme {scheme:?} of {text:?} is not supported; use http://host:port")));
             }
@@ -51,10 +59,16 @@ impl Address {
         Self { authority: authority.into(), socket }
     }
 
-    /// Returns `host:port`.
+    /// Returns `host:port`, or `unix:/path`.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// Says whether it is a socket of the file system.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.authority.starts_with(UNIX)
     }
 
     /// Returns the socket address when the host is an IP literal.
@@ -76,10 +90,11 @@ mod tests {
             ("localhost", "localhost:8500"),
             ("[::1]:1", "[::1]:1"),
             ("http://[::1]", "[::1]:8500"),
+            ("unix:///run/a.sock", "unix:/run/a.sock"),
         ] {
             assert_eq!(Address::parse(text).unwrap().authority(), authority, "{text}");
         }
-        for text in ["", "http://", "https://a", "a:b", "a:99999", "u@a:1", "http://a/b"] {
+        for text in ["", "http://", "https://a", "a:b", "a:99999", "u@a:1", "http://a/b", "unix://", "unix://a"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

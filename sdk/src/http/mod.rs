@@ -11,6 +11,7 @@ mod rank;
 mod servers;
 mod speech;
 mod stream;
+mod streamed;
 mod transport;
 
 pub use address::Address;
@@ -20,5 +21,6 @@ pub use payload::{Payload, Piece};
 pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
 pub(crate) use stream::Stream;
 pub use stream::{Dialer, Memory, MemoryListener, memory};
+pub use streamed::Streamed;
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

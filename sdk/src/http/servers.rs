@@ -93,6 +93,10 @@ impl Servers {
         }
         let mut list: Vec<(Address, Option<SocketAddr>)> = Vec::new();
         for address in &self.addresses {
+            if address.is_unix() {
+                list.push((address.clone(), None));
+                continue;
+            }
             let found = match (address.socket(), address.authority().rsplit_once(':')) {
                 (None, Some((host, port))) => resolver.addresses(host, port.parse().unwrap_or_default()).await,
                 (socket, _) => Ok(socket.into_iter().collect()),

@@ -1,6 +1,6 @@
-//! What connections are made of: TCP, or pipes within the process.
+//! What connections are made of: TCP, sockets of the file system, or pipes within the process.
 //!
-//! The second way in is for tests of whole clients without sockets, where paused time works. It decides nothing.
+//! The last way in is for tests of whole clients without sockets, where paused time works. It decides nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
+
+use super::address::UNIX;
 
 /// How much a pipe holds in each direction, in bytes.
 const PIPE: usize = 64 * 1024;
@@ -18,7 +20,7 @@ const PIPE: usize = 64 * 1024;
 /// Says how connections are opened.
 #[derive(Debug, Clone, Default)]
 pub enum Dialer {
-    /// By TCP.
+    /// By TCP, or to a socket of the file system if the address is one.
     #[default]
     Tcp,
     /// By pipes to a listener in this process, whatever the address.
@@ -56,6 +58,9 @@ impl Dialer {
     pub(super) async fn dial(&self, authority: &str, socket: Option<SocketAddr>) -> io::Result<Stream> {
         match self {
             Dialer::Tcp => {
+                if let Some(path) = authority.strip_prefix(UNIX) {
+                    return UnixStream::connect(path).await.map(Stream::Unix);
+                }
                 let stream = match socket {
                     Some(socket) => TcpStream::connect(socket).await,
                     // All addresses of the name are tried in turn.
@@ -77,6 +82,7 @@ impl Dialer {
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    Unix(UnixStream),
     Memory(DuplexStream),
 }
 
@@ -84,6 +90,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -93,6 +100,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -104,6 +112,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -111,6 +120,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Tcp(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
             Stream::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -118,6 +128,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -125,6 +136,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

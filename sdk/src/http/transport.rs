@@ -8,18 +8,19 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 
-use super::address::Address;
+use super::address::{Address, UNIX};
 use super::connect;
 use super::payload::Payload;
 use super::pool::{Bounds, Pool, PoolSettings, Protocol};
 use super::servers::{Server, Servers};
 use super::speech::{self, Speech};
 use super::stream::Dialer;
+use super::streamed::Streamed;
 use crate::error::Error;
 use crate::resolve::Resolver;
 use callboard_proto::api::meta;
@@ -35,6 +36,8 @@ pub struct TransportSettings {
     pub servers: Vec<Address>,
     /// The ACL token.
     pub token: Option<HeaderValue>,
+    /// What `Authorization` says, for a proxy before the servers.
+    pub authorization: Option<HeaderValue>,
     /// The time for one connection.
     pub connect_timeout: Duration,
     /// How connections are opened.
@@ -51,6 +54,7 @@ pub struct TransportSettings {
 pub struct Transport {
     servers: Servers,
     token: Option<HeaderValue>,
+    authorization: Option<HeaderValue>,
     connect_timeout: Duration,
     dialer: Dialer,
     multiplex: bool,
@@ -149,7 +153,7 @@ impl Transport {
         let resolver = || settings.name_server.map_or_else(Resolver::system, Resolver::at);
         #[cfg(not(feature = "dns"))]
         let resolver = Resolver::system;
-        let named = settings.servers.iter().any(|server| server.socket().is_none());
+        let named = settings.servers.iter().any(|server| server.socket().is_none() && !server.is_unix());
         let resolver = (named && matches!(settings.dialer, Dialer::Tcp)).then(resolver);
         let pool = PoolSettings {
             connect_timeout: settings.connect_timeout,
@@ -160,6 +164,7 @@ impl Transport {
         Ok(Self {
             servers: Servers::new(settings.servers, resolver),
             token: settings.token,
+            authorization: settings.authorization,
             connect_timeout: settings.connect_timeout,
             dialer: settings.dialer,
             multiplex: settings.multiplex,
@@ -327,6 +332,61 @@ impl Transport {
         }
     }
 
+    /// Asks the first server that can be reached; the body of the answer is read in pieces. Nothing is sent twice.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] for the last server tried, [`Error::Timeout`] when the head of the answer does not come in
+    /// time, [`Error::Answer`] when the target cannot be sent.
+    pub(crate) async fn open(
+        &self,
+        method: &Method,
+        target: &str,
+        body: &Bytes,
+        timeout: Duration,
+    ) -> Result<Streamed, Error> {
+        let kind = Kind::Other;
+        let question = Question { method, target, body, repeat: Repeat::Unsafe, timeout, kind };
+        self.servers.refresh(false).await;
+        let mut last = Error::Closed;
+        for server in self.servers.order(false) {
+            match tokio::time::timeout(timeout, self.open_at(&server, question)).await {
+                Ok(Ok(streamed)) => return Ok(streamed),
+                Ok(Err(Failure { unsent: true, error })) => last = error,
+                Ok(Err(failure)) => return Err(failure.error),
+                Err(_) => {
+                    let server = server.to_string();
+                    return Err(Error::Timeout { doing: question.doing(), server, after: timeout });
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn open_at(&self, server: &Server, question: Question<'_>) -> Result<Streamed, Failure> {
+        let unreachable = |unsent, source| Failure {
+            unsent,
+            error: Error::Unreachable { doing: question.doing(), server: server.to_string(), source },
+        };
+        let authority = server.address.authority();
+        let request = self.request(authority, Protocol::Http1, question).map_err(|error| Failure {
+            unsent: false,
+            error: Error::Answer { doing: question.doing(), source: error.into() },
+        })?;
+        let lease = self.pool.lease_fresh(server.id, authority, server.socket, Bounds::NONE).await;
+        let mut lease = lease.map_err(|error| unreachable(true, error.into()))?;
+        let response = lease.send(request).await;
+        let response = response.map_err(|unsent| unreachable(unsent.request.is_some(), unsent.cause.into()))?;
+        let (head, body) = response.into_parts();
+        Ok(Streamed {
+            status: head.status,
+            headers: head.headers,
+            server: server.to_string(),
+            doing: question.doing(),
+            body,
+            _lease: lease,
+        })
+    }
+
     async fn exchange<K>(
         &self,
         pool: &Pool<K, Full<Bytes>>,
@@ -385,6 +445,8 @@ impl Transport {
         question: Question<'_>,
     ) -> Result<Request<Payload<Full<Bytes>>>, http::Error> {
         let request = Request::builder().method(question.method.clone());
+        // A path in the file system is no host.
+        let authority = if authority.starts_with(UNIX) { "localhost" } else { authority };
         let mut request = match protocol {
             Protocol::Http1 => request.uri(question.target).header(HOST, authority),
             // The authority is a part of the target (RFC 9113 section 8.3.1).
@@ -393,6 +455,9 @@ impl Transport {
         .header(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(token) = &self.token {
             request = request.header(meta::TOKEN, token.clone());
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
         }
         let body = question.body;
         request.body(if body.is_empty() { Payload::empty() } else { Payload::new(Full::new(body.clone())) })
