@@ -19,6 +19,7 @@ pub const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 
 /// How well something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
     /// All well.
@@ -121,6 +122,7 @@ impl Check {
 
 /// The health of several checks taken together, as all Consul clients compute it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AggregatedStatus {
     /// The worst of the statuses; passing when there is none.
     Status(CheckStatus),

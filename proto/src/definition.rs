@@ -189,6 +189,7 @@ pub struct LatencyLimit {
 
 /// What an application reports about its own work, with a beat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Figures {
     /// Requests per second.

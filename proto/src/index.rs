@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// A place in the history of writes; it only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Index(pub u64);
 

@@ -12,6 +12,7 @@ pub const STARTED_META: &str = "callboard-started";
 
 /// How often an instance is chosen, relative to its siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Weights {
     /// While all its checks pass.
     #[serde(rename = "Passing")]
@@ -29,6 +30,7 @@ impl Default for Weights {
 
 /// Where an instance is reached from one network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceAddress {
     /// IP or host name.
     #[serde(rename = "Address")]

@@ -26,6 +26,8 @@ pub mod instance;
 pub mod kv;
 pub mod name;
 pub mod node;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod session;
 pub mod text;
 

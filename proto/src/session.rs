@@ -13,6 +13,7 @@ pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// What becomes of the keys that a session holds when it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SessionBehavior {
     /// They stay, unlocked.
     #[default]

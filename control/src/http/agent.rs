@@ -2,6 +2,7 @@
 //!
 //! Rows belong to the control node's own node, or to the one that the process names with `?node=`.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::agent_checks::shown;
+use super::describe::*;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, now, put};
@@ -31,35 +33,57 @@ use crate::registry::{Command, Missing, Prune, Registration, Registry, Topic};
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/agent/services",
-        operations: &[get("The instances registered on a node", |call| now(services(call)))],
+        operations: &[get("The instances registered on a node", |call| now(services(call)))
+            .with(&[SCOPE, FILTER])
+            .gives(shaped::<BTreeMap<Text, AgentService>>())],
     },
     Route {
         path: "/v1/agent/service/",
-        operations: &[get("One instance of a node, with a hash to wait on", |call| Box::pin(service(call)))],
+        operations: &[get("One instance of a node, with a hash to wait on", |call| Box::pin(service(call)))
+            .of("id")
+            .with(&[SCOPE, HASH])
+            .gives(shaped::<AgentService>())],
     },
     Route {
         path: "/v1/agent/health/service/id/",
-        operations: &[get("How well an instance of a node is", |call| now(health_by_id(call)))],
+        operations: &[get("How well an instance of a node is", |call| now(health_by_id(call)))
+            .of("id")
+            .with(&[SCOPE, FORMAT])
+            .gives(shaped::<AgentServiceHealth>())],
     },
     Route {
         path: "/v1/agent/health/service/name/",
-        operations: &[get("How well the instances of a service on a node are", |call| now(health_by_name(call)))],
+        operations: &[get("How well the instances of a service on a node are", |call| now(health_by_name(call)))
+            .of("name")
+            .with(&[SCOPE, FORMAT])
+            .gives(shaped::<Vec<AgentServiceHealth>>())],
     },
     Route {
         path: "/v1/agent/service/register",
-        operations: &[put("Registers an instance on a node", |call| Box::pin(register(call)))],
+        operations: &[put("Registers an instance on a node", |call| Box::pin(register(call)))
+            .with(&[SCOPE, REPLACE])
+            .takes(shaped::<ServiceRequest>())
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/service/deregister/",
-        operations: &[put("Deregisters an instance of a node", |call| Box::pin(deregister(call)))],
+        operations: &[put("Deregisters an instance of a node", |call| Box::pin(deregister(call)))
+            .of("id")
+            .with(&[SCOPE])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/service/maintenance/",
-        operations: &[put("Takes an instance out of service, and back", |call| Box::pin(service_maintenance(call)))],
+        operations: &[put("Takes an instance out of service, and back", |call| Box::pin(service_maintenance(call)))
+            .of("id")
+            .with(&[SCOPE, MAINTENANCE])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/maintenance",
-        operations: &[put("Takes a node out of service, and back", |call| Box::pin(node_maintenance(call)))],
+        operations: &[put("Takes a node out of service, and back", |call| Box::pin(node_maintenance(call)))
+            .with(&[SCOPE, MAINTENANCE])
+            .gives(Body::Empty)],
     },
 ];
 

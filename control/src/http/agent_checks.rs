@@ -8,9 +8,11 @@ use callboard_proto::api::health::HealthCheck;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::check::SERF_HEALTH;
 use callboard_proto::definition::Figures;
+use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId};
 
 use super::Api;
+use super::describe::*;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, now, put};
@@ -20,30 +22,54 @@ use crate::registry::{Command, Missing, Registration};
 
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[
-    Route { path: "/v1/agent/checks", operations: &[get("The checks registered on a node", |call| now(checks(call)))] },
+    Route {
+        path: "/v1/agent/checks",
+        operations: &[get("The checks registered on a node", |call| now(checks(call)))
+            .with(&[SCOPE, FILTER])
+            .gives(shaped::<BTreeMap<Text, HealthCheck>>())],
+    },
     Route {
         path: "/v1/agent/check/register",
-        operations: &[put("Registers a check on a node", |call| Box::pin(register(call)))],
+        operations: &[put("Registers a check on a node", |call| Box::pin(register(call)))
+            .with(&[SCOPE])
+            .takes(shaped::<CheckRequest>())
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/check/deregister/",
-        operations: &[put("Deregisters a check of a node", |call| Box::pin(deregister(call)))],
+        operations: &[put("Deregisters a check of a node", |call| Box::pin(deregister(call)))
+            .of("id")
+            .with(&[SCOPE])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/check/pass/",
-        operations: &[put("Beats a TTL check: passing", |call| Box::pin(beat(call, CheckStatus::Passing)))],
+        operations: &[put("Beats a TTL check: passing", |call| Box::pin(beat(call, CheckStatus::Passing)))
+            .of("id")
+            .with(&[SCOPE, NOTE])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/check/warn/",
-        operations: &[put("Beats a TTL check: warning", |call| Box::pin(beat(call, CheckStatus::Warning)))],
+        operations: &[put("Beats a TTL check: warning", |call| Box::pin(beat(call, CheckStatus::Warning)))
+            .of("id")
+            .with(&[SCOPE, NOTE])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/check/fail/",
-        operations: &[put("Beats a TTL check: critical", |call| Box::pin(beat(call, CheckStatus::Critical)))],
+        operations: &[put("Beats a TTL check: critical", |call| Box::pin(beat(call, CheckStatus::Critical)))
+            .of("id")
+            .with(&[SCOPE, NOTE])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/check/update/",
-        operations: &[put("Beats a TTL check with a status and an output", |call| Box::pin(update(call)))],
+        operations: &[put("Beats a TTL check with a status and an output", |call| Box::pin(update(call)))
+            .of("id")
+            .with(&[SCOPE])
+            .takes(shaped::<CheckUpdate>())
+            .gives(Body::Empty)],
     },
 ];
 

@@ -9,6 +9,7 @@ use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName, ServiceName};
 
 use super::blocking::{Answer, Question, common_key, read};
+use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
 use super::routes::{Route, get, now};
@@ -22,28 +23,47 @@ use crate::registry::{Registry, Topic};
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/catalog/datacenters",
-        operations: &[get("The datacenters that are known", |call| now(datacenters(call)))],
+        operations: &[get("The datacenters that are known", |call| now(datacenters(call))).gives(shaped::<Vec<Text>>())],
     },
-    Route { path: "/v1/catalog/nodes", operations: &[get("The nodes", |call| Box::pin(nodes(call)))] },
+    Route {
+        path: "/v1/catalog/nodes",
+        operations: &[get("The nodes", |call| Box::pin(nodes(call)))
+            .with(&[READ, FILTER, NODES])
+            .gives(shaped::<Vec<NodeShown>>())],
+    },
     Route {
         path: "/v1/catalog/services",
-        operations: &[get("The names of the services, with their tags", |call| Box::pin(services(call)))],
+        operations: &[get("The names of the services, with their tags", |call| Box::pin(services(call)))
+            .with(&[READ, FILTER, NODES])
+            .gives(shaped::<BTreeMap<Text, Vec<Text>>>())],
     },
     Route {
         path: "/v1/catalog/service/",
-        operations: &[get("The instances of a service", |call| Box::pin(service(call)))],
+        operations: &[get("The instances of a service", |call| Box::pin(service(call)))
+            .of("service")
+            .with(&[READ, FILTER, NODES, TAGS])
+            .gives(shaped::<Vec<CatalogService>>())],
     },
     Route {
         path: "/v1/catalog/connect/",
-        operations: &[get("The instances that speak mesh TLS for a service", |call| Box::pin(connect(call)))],
+        operations: &[get("The instances that speak mesh TLS for a service", |call| Box::pin(connect(call)))
+            .of("service")
+            .with(&[READ, FILTER, NODES, TAGS])
+            .gives(shaped::<Vec<CatalogService>>())],
     },
     Route {
         path: "/v1/catalog/node/",
-        operations: &[get("A node with its instances, by id", |call| Box::pin(node(call)))],
+        operations: &[get("A node with its instances, by id", |call| Box::pin(node(call)))
+            .of("node")
+            .with(&[READ, FILTER])
+            .gives(shaped::<Option<CatalogNode>>())],
     },
     Route {
         path: "/v1/catalog/node-services/",
-        operations: &[get("A node with the list of its instances", |call| Box::pin(node_services(call)))],
+        operations: &[get("A node with the list of its instances", |call| Box::pin(node_services(call)))
+            .of("node")
+            .with(&[READ, FILTER])
+            .gives(shaped::<CatalogNodeServices>())],
     },
 ];
 

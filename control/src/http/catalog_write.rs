@@ -9,6 +9,7 @@ use callboard_proto::check::CheckOwner;
 use callboard_proto::text::{Meta, Text};
 use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId, Node, NodeName, ServiceName};
 
+use super::describe::*;
 use super::reply::{Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, put};
@@ -18,11 +19,15 @@ use crate::registry::{Command, Missing, NodeUpdate, Prune, Registration};
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/catalog/register",
-        operations: &[put("Writes a node, an instance and checks as one", |call| Box::pin(register(call)))],
+        operations: &[put("Writes a node, an instance and checks as one", |call| Box::pin(register(call)))
+            .takes(shaped::<RegisterRequest>())
+            .gives(shaped::<bool>())],
     },
     Route {
         path: "/v1/catalog/deregister",
-        operations: &[put("Removes a node, an instance or a check", |call| Box::pin(deregister(call)))],
+        operations: &[put("Removes a node, an instance or a check", |call| Box::pin(deregister(call)))
+            .takes(shaped::<DeregisterRequest>())
+            .gives(shaped::<bool>())],
     },
 ];
 

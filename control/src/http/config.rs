@@ -8,6 +8,7 @@ use callboard_proto::text::Text;
 use http::StatusCode;
 
 use super::blocking::{Answer, Question, common_key, read};
+use super::describe::*;
 use super::kv::index;
 use super::reply::{self, Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
@@ -17,12 +18,24 @@ use crate::registry::{Command, ConfigRow, Outcome, Registry, Topic};
 
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[
-    Route { path: "/v1/config", operations: &[routes::put("Writes a config entry", |call| Box::pin(put(call)))] },
+    Route {
+        path: "/v1/config",
+        operations: &[routes::put("Writes a config entry", |call| Box::pin(put(call)))
+            .with(&[CAS])
+            .takes(shaped::<ConfigEntry>())
+            .gives(shaped::<bool>())],
+    },
     Route {
         path: "/v1/config/",
         operations: &[
-            routes::get("The config entries of a kind, or one of them", |call| Box::pin(get(call))),
-            routes::delete("Removes a config entry", |call| Box::pin(delete(call))),
+            routes::get("The config entries of a kind, or one of them", |call| Box::pin(get(call)))
+                .of("kind")
+                .with(&[READ])
+                .gives(either::<Vec<ConfigShown>, ConfigShown>()),
+            routes::delete("Removes a config entry", |call| Box::pin(delete(call)))
+                .of("kind")
+                .with(&[CAS])
+                .gives(Body::Any),
         ],
     },
 ];

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexBuilder};
 use tokio::time::Instant;
 
+use super::describe::*;
 use super::reply::{Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, put};
@@ -17,8 +18,20 @@ use crate::identity::CONSUL_SERVICE;
 
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[
-    Route { path: "/v1/event/fire/", operations: &[put("Fires an event", |call| Box::pin(fire(call)))] },
-    Route { path: "/v1/event/list", operations: &[get("The latest events", |call| Box::pin(list(call)))] },
+    Route {
+        path: "/v1/event/fire/",
+        operations: &[put("Fires an event", |call| Box::pin(fire(call)))
+            .of("name")
+            .with(&[FOR_WHOM])
+            .takes(Body::Bytes)
+            .gives(shaped::<UserEvent>())],
+    },
+    Route {
+        path: "/v1/event/list",
+        operations: &[get("The latest events", |call| Box::pin(list(call)))
+            .with(&[READ, NAMED])
+            .gives(shaped::<Vec<UserEvent>>())],
+    },
 ];
 
 const INDEX: HeaderName = HeaderName::from_static(meta::INDEX);

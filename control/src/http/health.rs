@@ -10,6 +10,7 @@ use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 
 use super::blocking::{Answer, Question, common_key, read};
+use super::describe::*;
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
 use super::routes::{Route, get};
@@ -23,20 +24,41 @@ use crate::registry::{Registry, Topic};
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/health/service/",
-        operations: &[get("The instances of a service with their checks", |call| Box::pin(service(call)))],
+        operations: &[get("The instances of a service with their checks", |call| Box::pin(service(call)))
+            .of("service")
+            .with(&[READ, FILTER, NODES, TAGS, PASSING])
+            .gives(shaped::<Vec<ServiceEntry>>())],
     },
     Route {
         path: "/v1/health/connect/",
         operations: &[get("The instances that speak mesh TLS for a service, with their checks", |call| {
             Box::pin(connect(call))
-        })],
+        })
+        .of("service")
+        .with(&[READ, FILTER, NODES, TAGS, PASSING])
+        .gives(shaped::<Vec<ServiceEntry>>())],
     },
-    Route { path: "/v1/health/node/", operations: &[get("The checks on a node", |call| Box::pin(node(call)))] },
+    Route {
+        path: "/v1/health/node/",
+        operations: &[get("The checks on a node", |call| Box::pin(node(call)))
+            .of("node")
+            .with(&[READ, FILTER])
+            .gives(shaped::<Vec<HealthCheck>>())],
+    },
     Route {
         path: "/v1/health/checks/",
-        operations: &[get("The checks of a service's instances", |call| Box::pin(checks(call)))],
+        operations: &[get("The checks of a service's instances", |call| Box::pin(checks(call)))
+            .of("service")
+            .with(&[READ, FILTER, NODES])
+            .gives(shaped::<Vec<HealthCheck>>())],
     },
-    Route { path: "/v1/health/state/", operations: &[get("The checks in a state", |call| Box::pin(state(call)))] },
+    Route {
+        path: "/v1/health/state/",
+        operations: &[get("The checks in a state", |call| Box::pin(state(call)))
+            .of("state")
+            .with(&[READ, FILTER, NODES])
+            .gives(shaped::<Vec<HealthCheck>>())],
+    },
 ];
 
 /// The instances of a service, with their health.

@@ -11,6 +11,7 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS
 use http_body_util::Full;
 
 use super::blocking::{Answer, Question, read};
+use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
 use super::routes::{self, Route};
@@ -21,9 +22,19 @@ use crate::registry::{Command, KvCondition, Outcome, Registry, Topic};
 pub(super) const ROUTES: &[Route] = &[Route {
     path: "/v1/kv/",
     operations: &[
-        routes::get("One key, or everything below a prefix", |call| Box::pin(get(call))),
-        routes::put("Writes a key, under a condition or with a lock", |call| Box::pin(put(call))),
-        routes::delete("Removes a key, or everything below a prefix", |call| Box::pin(delete(call))),
+        routes::get("One key, or everything below a prefix", |call| Box::pin(get(call)))
+            .of("key")
+            .with(&[READ, KEYS])
+            .gives(either::<Vec<KvShown>, Vec<Text>>()),
+        routes::put("Writes a key, under a condition or with a lock", |call| Box::pin(put(call)))
+            .of("key")
+            .with(&[CAS, LOCK])
+            .takes(Body::Bytes)
+            .gives(shaped::<bool>()),
+        routes::delete("Removes a key, or everything below a prefix", |call| Box::pin(delete(call)))
+            .of("key")
+            .with(&[CAS, RECURSE])
+            .gives(shaped::<bool>()),
     ],
 }];
 

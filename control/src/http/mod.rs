@@ -1,5 +1,6 @@
 //! Consul's HTTP interface.
 //!
+//! `describe` has the words in which routes state what they take and give, `openapi` makes a document of them.
 //! `routes` says what a path means, `dispatch` hands it to one file per family of paths, `blocking` holds the one wait
 //! loop, `reply` turns an error into a status, `serve` owns the sockets. Nothing here writes state except
 //! by proposing a command.
@@ -11,10 +12,12 @@ mod blocking;
 mod catalog;
 mod catalog_write;
 mod config;
+mod describe;
 mod dispatch;
 mod event;
 mod health;
 mod kv;
+mod openapi;
 mod reply;
 mod request;
 mod routes;

@@ -9,9 +9,10 @@ use std::sync::LazyLock;
 
 use http::{HeaderValue, Method};
 
+use super::describe::{Body, Parameter};
 use super::reply::{Failure, Response};
 use super::request::Call;
-use super::{agent, agent_checks, catalog, catalog_write, config, event, health, kv, session, status};
+use super::{agent, agent_checks, catalog, catalog_write, config, event, health, kv, openapi, session, status};
 
 /// Every route, family by family.
 const FAMILIES: &[&[Route]] = &[
@@ -23,6 +24,7 @@ const FAMILIES: &[&[Route]] = &[
     event::ROUTES,
     health::ROUTES,
     kv::ROUTES,
+    openapi::ROUTES,
     session::ROUTES,
     status::ROUTES,
 ];
@@ -39,27 +41,92 @@ pub(super) struct Route {
     pub(super) operations: &'static [Operation],
 }
 
-/// One method of a path.
+/// What may be done to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Put,
+    Post,
+    Delete,
+}
+
+impl Verb {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+            Verb::Put => "PUT",
+            Verb::Post => "POST",
+            Verb::Delete => "DELETE",
+        }
+    }
+}
+
+/// One method of a path: who answers, and how it is described.
+#[derive(Clone, Copy)]
 pub(super) struct Operation {
-    pub(super) method: Method,
-    /// What it does, in a few words: for the description of the interface.
+    pub(super) verb: Verb,
+    /// What it does, in a few words.
     pub(super) about: &'static str,
     pub(super) run: Run,
+    /// The name of what follows the path.
+    pub(super) argument: &'static str,
+    pub(super) parameters: &'static [&'static [Parameter]],
+    pub(super) body: Body,
+    pub(super) answer: Body,
+    /// Whether this is an addition of ours to Consul's interface.
+    pub(super) is_ours: bool,
+}
+
+impl Operation {
+    const fn new(verb: Verb, about: &'static str, run: Run) -> Operation {
+        let (argument, parameters) = ("name", &[] as &[&[Parameter]]);
+        Operation { verb, about, run, argument, parameters, body: Body::Empty, answer: Body::Any, is_ours: false }
+    }
+
+    /// Names what follows the path.
+    pub(super) const fn of(self, argument: &'static str) -> Operation {
+        Operation { argument, ..self }
+    }
+
+    /// States the parameters.
+    pub(super) const fn with(self, parameters: &'static [&'static [Parameter]]) -> Operation {
+        Operation { parameters, ..self }
+    }
+
+    /// States the body of the request.
+    pub(super) const fn takes(self, body: Body) -> Operation {
+        Operation { body, ..self }
+    }
+
+    /// States the body of the answer.
+    pub(super) const fn gives(self, answer: Body) -> Operation {
+        Operation { answer, ..self }
+    }
+
+    /// Marks what Consul does not have.
+    pub(super) const fn ours(self) -> Operation {
+        Operation { is_ours: true, ..self }
+    }
 }
 
 /// A read.
 pub(super) const fn get(about: &'static str, run: Run) -> Operation {
-    Operation { method: Method::GET, about, run }
+    Operation::new(Verb::Get, about, run)
 }
 
 /// A write.
 pub(super) const fn put(about: &'static str, run: Run) -> Operation {
-    Operation { method: Method::PUT, about, run }
+    Operation::new(Verb::Put, about, run)
+}
+
+/// A question with a body, or a write that makes something.
+pub(super) const fn post(about: &'static str, run: Run) -> Operation {
+    Operation::new(Verb::Post, about, run)
 }
 
 /// A removal.
 pub(super) const fn delete(about: &'static str, run: Run) -> Operation {
-    Operation { method: Method::DELETE, about, run }
+    Operation::new(Verb::Delete, about, run)
 }
 
 /// An answer that was found without waiting.
@@ -79,13 +146,13 @@ pub(super) struct Entry {
 impl Entry {
     /// What a method does here.
     pub(super) fn operation(&self, method: &Method) -> Option<&'static Operation> {
-        self.route.operations.iter().find(|operation| operation.method == method)
+        self.route.operations.iter().find(|operation| operation.verb.as_str() == method.as_str())
     }
 }
 
 static TABLE: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
     let entry = |(place, route): (usize, &'static Route)| {
-        let methods: Vec<&str> = route.operations.iter().map(|operation| operation.method.as_str()).collect();
+        let methods: Vec<&str> = route.operations.iter().map(|operation| operation.verb.as_str()).collect();
         let allowed = HeaderValue::try_from(format!("OPTIONS,{}", methods.join(",")));
         let allowed = allowed.expect("names of methods fit into a header");
         (route.path, Entry { route, allowed, place })

@@ -10,6 +10,7 @@ use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName};
 
 use super::blocking::{Answer, Question, read};
+use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, now, put};
@@ -19,12 +20,40 @@ use crate::registry::{Command, Registry, Topic};
 
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[
-    Route { path: "/v1/session/create", operations: &[put("Begins a session", |call| Box::pin(create(call)))] },
-    Route { path: "/v1/session/destroy/", operations: &[put("Ends a session", |call| Box::pin(destroy(call)))] },
-    Route { path: "/v1/session/renew/", operations: &[put("Keeps a session alive", |call| now(renew(call)))] },
-    Route { path: "/v1/session/info/", operations: &[get("One session", |call| Box::pin(info(call)))] },
-    Route { path: "/v1/session/node/", operations: &[get("The sessions of a node", |call| Box::pin(node(call)))] },
-    Route { path: "/v1/session/list", operations: &[get("All sessions", |call| Box::pin(list(call)))] },
+    Route {
+        path: "/v1/session/create",
+        operations: &[put("Begins a session", |call| Box::pin(create(call)))
+            .takes(maybe::<SessionRequest>())
+            .gives(shaped::<SessionCreated>())],
+    },
+    Route {
+        path: "/v1/session/destroy/",
+        operations: &[put("Ends a session", |call| Box::pin(destroy(call))).of("session").gives(shaped::<bool>())],
+    },
+    Route {
+        path: "/v1/session/renew/",
+        operations: &[put("Keeps a session alive", |call| now(renew(call)))
+            .of("session")
+            .gives(shaped::<Vec<Session>>())],
+    },
+    Route {
+        path: "/v1/session/info/",
+        operations: &[get("One session", |call| Box::pin(info(call)))
+            .of("session")
+            .with(&[READ])
+            .gives(shaped::<Vec<Session>>())],
+    },
+    Route {
+        path: "/v1/session/node/",
+        operations: &[get("The sessions of a node", |call| Box::pin(node(call)))
+            .of("node")
+            .with(&[READ])
+            .gives(shaped::<Vec<Session>>())],
+    },
+    Route {
+        path: "/v1/session/list",
+        operations: &[get("All sessions", |call| Box::pin(list(call))).with(&[READ]).gives(shaped::<Vec<Session>>())],
+    },
 ];
 
 async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {

@@ -1,10 +1,13 @@
 //! `/v1/status/…`, `/v1/agent/self`, `/v1/agent/members` and `/metrics`: the node about itself.
 
+use std::collections::BTreeMap;
+
 use callboard_proto::check::CheckOwner;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
+use super::describe::*;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes::{Route, get, now};
@@ -14,14 +17,26 @@ use crate::identity::VERSION;
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/agent/self",
-        operations: &[get("This node: its settings, numbers and place in the cluster", |call| now(agent_self(call)))],
+        operations: &[get("This node: its settings, numbers and place in the cluster", |call| now(agent_self(call)))
+            .gives(shaped::<BTreeMap<String, BTreeMap<String, serde_json::Value>>>())],
     },
-    Route { path: "/v1/agent/members", operations: &[get("The members of the cluster", |call| now(members(call)))] },
-    Route { path: "/v1/status/leader", operations: &[get("The address of the leader", |call| now(leader(call)))] },
-    Route { path: "/v1/status/peers", operations: &[get("The addresses of the voters", |call| now(peers(call)))] },
+    Route {
+        path: "/v1/agent/members",
+        operations: &[get("The members of the cluster", |call| now(members(call)))
+            .with(&[MEMBERS])
+            .gives(shaped::<Vec<BTreeMap<String, serde_json::Value>>>())],
+    },
+    Route {
+        path: "/v1/status/leader",
+        operations: &[get("The address of the leader", |call| now(leader(call))).gives(shaped::<String>())],
+    },
+    Route {
+        path: "/v1/status/peers",
+        operations: &[get("The addresses of the voters", |call| now(peers(call))).gives(shaped::<Vec<String>>())],
+    },
     Route {
         path: "/metrics",
-        operations: &[get("This node's numbers as Prometheus text", |call| now(Ok(metrics(call))))],
+        operations: &[get("This node's numbers as Prometheus text", |call| now(Ok(metrics(call)))).gives(Body::Text)],
     },
     Route { path: "/ui/", operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest))))] },
 ];

@@ -20,6 +20,7 @@ pub const NODE_ADDRESS_PARAM: &str = "node-address";
 
 /// An address in a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AddressRequest {
     #[serde(rename(serialize = "Address", deserialize = "address"))]
@@ -32,6 +33,7 @@ pub struct AddressRequest {
 
 /// Weights in a request, before they are known to be in range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct WeightsRequest {
     #[serde(rename(serialize = "Passing", deserialize = "passing"))]
@@ -63,6 +65,7 @@ impl WeightsRequest {
 
 /// Mesh settings in a request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ConnectRequest {
     #[serde(rename(serialize = "Native", deserialize = "native"))]
@@ -75,6 +78,7 @@ pub struct ConnectRequest {
 
 /// Body of `PUT /v1/agent/service/register`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServiceRequest {
     #[serde(rename(serialize = "ID", deserialize = "id"), skip_serializing_if = "String::is_empty")]
@@ -270,6 +274,7 @@ fn with_own_address(instance: &Instance) -> Map<ServiceAddress> {
 
 /// A value of `GET /v1/agent/services`. An absent key is part of the format: clients compare whole objects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct AgentService {
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -338,6 +343,7 @@ impl AgentService {
 
 /// An answer of `GET /v1/agent/health/service/…`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct AgentServiceHealth {
     /// `passing`, `warning`, `critical` or `maintenance`.

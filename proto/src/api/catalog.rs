@@ -14,6 +14,7 @@ use crate::text::{Map, Meta, Tags, Text};
 
 /// A node in an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct NodeShown {
     #[serde(rename = "ID", default)]
@@ -84,6 +85,7 @@ fn connect_of(instance: &Instance) -> serde_json::Value {
 
 /// An instance below its node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct NodeService {
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -167,6 +169,7 @@ impl NodeService {
 
 /// An element of `GET /v1/catalog/service/:name`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct CatalogService {
     #[serde(rename = "ID", default)]
@@ -267,6 +270,7 @@ impl CatalogService {
 
 /// The answer of `GET /v1/catalog/node/:node`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct CatalogNode {
     /// The node.
@@ -277,6 +281,7 @@ pub struct CatalogNode {
 
 /// The answer of `GET /v1/catalog/node-services/:node`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct CatalogNodeServices {
     /// The node; null when unknown.
@@ -287,21 +292,23 @@ pub struct CatalogNodeServices {
 
 /// A service in a catalog registration.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all(serialize = "PascalCase"))]
 #[allow(missing_docs, reason = "the fields are those of ServiceRequest, under the catalog's names")]
 pub struct CatalogServiceRequest {
+    #[serde(rename(serialize = "ID", deserialize = "id"))]
     pub id: String,
     pub service: String,
     pub tags: Vec<String>,
     pub address: String,
-    #[serde(rename = "taggedaddresses")]
+    #[serde(rename(serialize = "TaggedAddresses", deserialize = "taggedaddresses"))]
     pub tagged_addresses: BTreeMap<String, AddressRequest>,
     pub meta: BTreeMap<String, String>,
     pub port: u16,
-    #[serde(rename = "socketpath")]
+    #[serde(rename(serialize = "SocketPath", deserialize = "socketpath"))]
     pub socket_path: String,
     pub weights: Option<WeightsRequest>,
-    #[serde(rename = "enabletagoverride")]
+    #[serde(rename(serialize = "EnableTagOverride", deserialize = "enabletagoverride"))]
     pub enable_tag_override: bool,
     pub kind: String,
     pub proxy: Option<serde_json::Value>,
@@ -310,11 +317,12 @@ pub struct CatalogServiceRequest {
 
 /// A check in a catalog registration.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all(serialize = "PascalCase"))]
 pub struct CatalogCheckRequest {
     /// The node, if it is stated again.
     pub node: String,
-    #[serde(rename = "checkid", alias = "id")]
+    #[serde(rename(serialize = "CheckID", deserialize = "checkid"), alias = "id")]
     /// Unique on the node; the name when empty.
     pub id: String,
     /// For people.
@@ -325,10 +333,10 @@ pub struct CatalogCheckRequest {
     pub status: String,
     /// For people.
     pub output: String,
-    #[serde(rename = "serviceid")]
+    #[serde(rename(serialize = "ServiceID", deserialize = "serviceid"))]
     /// The instance it is about.
     pub service_id: String,
-    #[serde(rename = "type")]
+    #[serde(rename(serialize = "Type", deserialize = "type"))]
     /// The kind, for show.
     pub kind: String,
     /// How its status is to be found out, by whoever runs it.
@@ -337,8 +345,10 @@ pub struct CatalogCheckRequest {
 
 /// Body of `PUT /v1/catalog/register`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all(serialize = "PascalCase"))]
 pub struct RegisterRequest {
+    #[serde(rename(serialize = "ID", deserialize = "id"))]
     /// The node's UUID.
     pub id: String,
     /// The node.
@@ -347,10 +357,10 @@ pub struct RegisterRequest {
     pub address: String,
     /// Must be ours when given.
     pub datacenter: String,
-    #[serde(rename = "taggedaddresses")]
+    #[serde(rename(serialize = "TaggedAddresses", deserialize = "taggedaddresses"))]
     /// The node's addresses by network.
     pub tagged_addresses: BTreeMap<String, String>,
-    #[serde(rename = "nodemeta")]
+    #[serde(rename(serialize = "NodeMeta", deserialize = "nodemeta"))]
     /// The node's key-value pairs.
     pub node_meta: BTreeMap<String, String>,
     /// An instance on it.
@@ -359,26 +369,27 @@ pub struct RegisterRequest {
     pub check: Option<CatalogCheckRequest>,
     /// More checks.
     pub checks: Vec<CatalogCheckRequest>,
-    #[serde(rename = "skipnodeupdate")]
+    #[serde(rename(serialize = "SkipNodeUpdate", deserialize = "skipnodeupdate"))]
     /// Leaves the node's row alone.
     pub skip_node_update: bool,
-    #[serde(rename = "writerequest")]
+    #[serde(rename(serialize = "WriteRequest", deserialize = "writerequest"))]
     /// Carries a token; passed over.
     pub write_request: Ignored,
 }
 
 /// Body of `PUT /v1/catalog/deregister`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all(serialize = "PascalCase"))]
 pub struct DeregisterRequest {
     /// The node.
     pub node: String,
     /// Must be ours when given.
     pub datacenter: String,
-    #[serde(rename = "serviceid")]
+    #[serde(rename(serialize = "ServiceID", deserialize = "serviceid"))]
     /// Only this instance.
     pub service_id: String,
-    #[serde(rename = "checkid")]
+    #[serde(rename(serialize = "CheckID", deserialize = "checkid"))]
     /// Only this check.
     pub check_id: String,
 }

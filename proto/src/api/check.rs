@@ -11,6 +11,7 @@ use crate::duration::GoDuration;
 
 /// A check as a request body states it; alone, or inside a service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CheckRequest {
     #[serde(
@@ -178,6 +179,7 @@ pub struct CheckRequest {
 
 /// A warning and a critical limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LimitRequest {
     #[serde(rename(serialize = "Warning", deserialize = "warning"), skip_serializing_if = "Option::is_none")]
@@ -190,6 +192,7 @@ pub struct LimitRequest {
 
 /// A limit on a percentile of the probe's latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LatencyRequest {
     #[serde(rename(serialize = "Percentile", deserialize = "percentile"), skip_serializing_if = "Option::is_none")]
@@ -224,6 +227,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// Body of `PUT /v1/agent/check/update/:id`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CheckUpdate {
     #[serde(rename(serialize = "Status", deserialize = "status"))]

@@ -15,6 +15,7 @@ pub const INTERNAL_PREFIX: &str = "_rexec";
 
 /// An event, as it is fired and listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct UserEvent {
     #[serde(rename = "ID")]

@@ -12,6 +12,7 @@ use crate::text::{Tags, Text};
 
 /// A check in an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct HealthCheck {
     /// The node it belongs to.
@@ -95,6 +96,7 @@ impl HealthCheck {
 
 /// An element of `GET /v1/health/service/:name`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct ServiceEntry {
     /// Where it runs.

@@ -10,6 +10,7 @@ use crate::text::Text;
 
 /// An element of `GET /v1/kv/:key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct KvShown {
     /// How often the lock was taken.

@@ -51,6 +51,7 @@ impl<'de> Deserialize<'de> for LockDelay {
 
 /// A check of an instance that a session depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ServiceCheck {
     #[serde(rename = "ID")]
@@ -63,6 +64,7 @@ pub struct ServiceCheck {
 
 /// Body of `PUT /v1/session/create`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct SessionRequest {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -166,6 +168,7 @@ fn clip(text: &str) -> String {
 
 /// A session in an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct Session {
     #[serde(rename = "ID")]
@@ -222,6 +225,7 @@ impl Session {
 
 /// The answer to `PUT /v1/session/create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct SessionCreated {
     #[serde(rename = "ID")]

@@ -1,0 +1,152 @@
+//! The words in which a route states what it takes and what it gives: parameters and bodies.
+//!
+//! It decides nothing about a request; handlers read their own. `openapi` makes a document of what is stated here, and
+//! the interface is tested against that document.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+/// What a request or an answer carries.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    /// Nothing.
+    Empty,
+    /// JSON of a shape.
+    Json(Shape),
+    /// JSON of a shape that may be left out.
+    Maybe(Shape),
+    /// Any bytes.
+    Bytes,
+    /// Text.
+    Text,
+    /// Whatever the operation says in words.
+    Any,
+}
+
+/// Writes a schema.
+pub(super) type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+/// A body that is a type of the wire.
+pub(super) const fn shaped<T: JsonSchema>() -> Body {
+    Body::Json(|generator| generator.subschema_for::<T>())
+}
+
+/// The same, where it may be left out.
+pub(super) const fn maybe<T: JsonSchema>() -> Body {
+    Body::Maybe(|generator| generator.subschema_for::<T>())
+}
+
+/// A parameter of the query.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) value: Value,
+}
+
+/// What a parameter's value is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value {
+    Text,
+    /// Counts by its presence.
+    Flag,
+    Number,
+    /// As Go writes durations.
+    Duration,
+    /// `true`, `false` and their short forms.
+    Bool,
+    /// May be given several times.
+    Texts,
+}
+
+pub(super) const fn parameter(name: &'static str, about: &'static str, value: Value) -> Parameter {
+    Parameter { name, about, value }
+}
+
+/// What every request understands.
+pub(super) const EVERY: &[Parameter] = &[
+    parameter("dc", "The datacenter; only this one is known", Value::Text),
+    parameter("pretty", "Writes the answer for people", Value::Flag),
+];
+
+/// What every read of the registry understands.
+pub(super) const READ: &[Parameter] = &[
+    parameter("index", "Waits until the answer is newer than this index", Value::Number),
+    parameter("wait", "How long to wait: 5m unless said otherwise, 10m at most", Value::Duration),
+    parameter("stale", "Any server may answer", Value::Flag),
+    parameter("consistent", "The leader asks a quorum first", Value::Flag),
+    parameter("cached", "A copy may answer", Value::Flag),
+    parameter("max_stale", "How old a stale answer may be", Value::Duration),
+];
+
+/// Which rows are wanted.
+pub(super) const FILTER: &[Parameter] = &[parameter("filter", "Only rows that this expression holds for", Value::Text)];
+
+/// Which nodes' rows are wanted, and in which order.
+pub(super) const NODES: &[Parameter] = &[
+    parameter("node-meta", "Only rows of nodes with this key:value pair", Value::Texts),
+    parameter("near", "Sorts by distance from this node", Value::Text),
+];
+
+/// Which instances are wanted.
+pub(super) const TAGS: &[Parameter] = &[parameter("tag", "Only instances with this tag", Value::Texts)];
+
+/// Under which condition something is written.
+pub(super) const CAS: &[Parameter] =
+    &[parameter("cas", "Only while it was last changed at this index; 0: only if it is not there", Value::Number)];
+
+/// Whether only well instances are wanted.
+pub(super) const PASSING: &[Parameter] = &[
+    parameter("passing", "Only instances whose every check passes", Value::Bool),
+    parameter("slots", "Ours: each instance's stable small number among its siblings", Value::Flag),
+];
+
+/// The node that an agent route is about.
+pub(super) const SCOPE: &[Parameter] = &[
+    parameter("node", "Ours: the node that the process names as its own", Value::Text),
+    parameter("node-address", "Ours: that node's address", Value::Text),
+];
+
+/// Waiting for a content to change.
+pub(super) const HASH: &[Parameter] = &[
+    parameter("hash", "Waits while the content has this hash", Value::Text),
+    parameter("wait", "How long to wait", Value::Duration),
+];
+pub(super) const FORMAT: &[Parameter] = &[parameter("format", "`text` for the status word alone", Value::Text)];
+pub(super) const REPLACE: &[Parameter] =
+    &[parameter("replace-existing-checks", "Checks of the instance that are not listed go", Value::Bool)];
+pub(super) const MAINTENANCE: &[Parameter] = &[
+    parameter("enable", "Whether maintenance begins or ends", Value::Bool),
+    parameter("reason", "Why, for people", Value::Text),
+];
+pub(super) const NOTE: &[Parameter] = &[parameter("note", "What the application says of itself", Value::Text)];
+pub(super) const MEMBERS: &[Parameter] = &[parameter("wan", "The members as other datacenters see them", Value::Bool)];
+
+/// For whom an event is.
+pub(super) const FOR_WHOM: &[Parameter] = &[
+    parameter("node", "Only for nodes whose name this pattern matches", Value::Text),
+    parameter("service", "Only for nodes with a service that this pattern matches", Value::Text),
+    parameter("tag", "Only for nodes with such a service with a tag that this pattern matches", Value::Text),
+];
+pub(super) const NAMED: &[Parameter] = &[parameter("name", "Only events of this name", Value::Text)];
+
+/// What of a key, or of what is below it, is wanted.
+pub(super) const KEYS: &[Parameter] = &[
+    parameter("recurse", "Everything below", Value::Flag),
+    parameter("keys", "Only the keys below", Value::Flag),
+    parameter("separator", "Cuts each key at the first one after the prefix", Value::Text),
+    parameter("raw", "The value's bytes alone", Value::Flag),
+];
+pub(super) const LOCK: &[Parameter] = &[
+    parameter("flags", "A number for the client's own use", Value::Number),
+    parameter("acquire", "Takes the lock for this session", Value::Text),
+    parameter("release", "Gives the lock of this session up", Value::Text),
+];
+pub(super) const RECURSE: &[Parameter] = &[parameter("recurse", "Everything below", Value::Flag)];
+
+/// A body that is one of several types.
+pub(super) const fn either<A: JsonSchema, B: JsonSchema>() -> Body {
+    Body::Json(|generator| {
+        let (one, other) = (generator.subschema_for::<A>(), generator.subschema_for::<B>());
+        schemars::json_schema!({"anyOf": [one, other]})
+    })
+}
