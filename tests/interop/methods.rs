@@ -1,0 +1,50 @@
+//! Every method of the two Python packages for Consul, each a case of its own in a script beside this file. The scripts
+//! walk the packages themselves, so a method that a new version brings fails until it has a case; what is refused is
+//! refused because a line of the contract says so.
+#![allow(clippy::print_stdout, reason = "figures are said where a reader looks")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use callboard_tests::needs;
+use callboard_tests::node::Node;
+use callboard_tests::process::Process;
+use serde_json::{Value, json};
+
+use crate::file;
+
+/// A script takes ten seconds; checks that run every second and the end of a node are in it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn every_method_of_python_consul_works() {
+    let node = Node::dev_with(&["-enable-script-checks"]);
+    every_method("python-consul", "python_consul.py", &json!({"http": node.http.address.port()}));
+}
+
+#[test]
+fn every_method_of_py_consul_works() {
+    let node = Node::dev_with(&["-enable-script-checks"]);
+    let guarded = Node::dev();
+    let settings = json!({
+        "http": node.http.address.port(),
+        "acl": guarded.http.address.port(),
+        "token": "root",
+    });
+    every_method("py-consul", "py_consul.py", &settings);
+}
+
+/// Runs a script with the Python that has `package`, and shows what it counted.
+fn every_method(package: &str, script: &str, settings: &Value) {
+    let Some(python) = needs::python(package) else { return };
+    let mut command = Command::new(python);
+    // Nothing is written beside the sources.
+    command.arg("-B").arg(file(script)).arg(settings.to_string());
+    let mut process = Process::start(&mut command);
+    let status = process.wait(PATIENCE);
+    let said = process.stdout();
+    assert!(status.success(), "{said}{}", process.stderr());
+    for line in said.lines().filter(|line| line.starts_with("figure:") || line.contains(" refused ")) {
+        println!("{line}");
+    }
+}
