@@ -212,6 +212,31 @@ async fn who_refuses_connections_is_passed_over_whatever_the_method() {
 }
 
 #[tokio::test]
+async fn who_cannot_be_reached_is_no_try_while_somebody_was_not_asked() {
+    let (address, seen) = echo().await;
+    let mut addresses = vec![address];
+    for _ in 0..5 {
+        addresses.push(nobody().await);
+    }
+    for _ in 0..10 {
+        // Nothing was learned before: up to five are asked in vain.
+        let calls = calls(&addresses);
+        assert!(text(calls.send(request(Method::POST, "once")).await.unwrap()).await.ends_with(" once"));
+        let snapshot = calls.balancer().snapshot();
+        let failures: u64 = snapshot.members().iter().map(|member| member.stats().failures()).sum();
+        assert_eq!(calls.stats().counts().retries, failures, "each is charged");
+    }
+    assert_eq!(seen.counts().1, 10);
+    for _ in 0..6 {
+        addresses.push(nobody().await);
+    }
+    let error = calls(&addresses[1..]).send(request(Method::POST, "")).await.unwrap_err();
+    assert_eq!((error.reason, error.attempts.len()), (Reason::Connect, 8), "eight of eleven, the bound");
+    let error = calls(&addresses[1..6]).send(request(Method::POST, "")).await.unwrap_err();
+    assert_eq!(error.attempts.len(), 5, "nobody twice");
+}
+
+#[tokio::test]
 async fn a_connection_closed_while_it_lay_is_no_failure() {
     let (address, seen) = forgetful().await;
     let calls = calls(&[address]);

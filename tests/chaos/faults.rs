@@ -77,11 +77,8 @@ pub(crate) fn all(network: bool) -> Vec<Fault> {
         Fault::InstanceSlow,
         Fault::RollingRestart,
         Fault::ControlKilled,
-        // Before the data are lost, which begins the index anew: here it goes back by what has happened since the start.
-        // The other order shows a gap that stands: an older copy whose index is not lower is believed, and a read may
-        // meet only addresses that instances have left, until they have registered again.
-        Fault::IndexReset,
         Fault::DataLost,
+        Fault::IndexReset,
     ];
     if network {
         faults.push(Fault::NoNetwork);

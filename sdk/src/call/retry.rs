@@ -27,7 +27,8 @@ pub const ATTEMPTS_MAX: usize = 8;
 /// and its body is small enough to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How many tries one call may have in all, 1 to 8.
+    /// How many tries one call may have, 1 to 8. Above 1, a try that could not connect does not count while there is an
+    /// endpoint that was not asked: nothing was sent. With those there are 8 at most.
     pub attempts_max: usize,
     /// Whether a try that could not connect is followed by another.
     pub on_connect: bool,
@@ -142,6 +143,12 @@ impl Advice {
     }
 }
 
+/// Says whether after so many tries, of which `unsent` sent nothing, an endpoint that was not asked yet may be.
+#[must_use]
+pub(super) fn may_ask_another(attempts_max: usize, tries: usize, unsent: usize) -> bool {
+    attempts_max > 1 && tries < ATTEMPTS_MAX && tries.saturating_sub(unsent) < attempts_max
+}
+
 /// Says whether a request is itself a try that follows another, by its header.
 #[must_use]
 pub(super) fn is_retry(headers: &HeaderMap) -> bool {
@@ -184,6 +191,15 @@ mod tests {
         assert!(grpc.follows_answer(200, &headers(&[("grpc-status", "14")])));
         assert!(!grpc.follows_answer(200, &headers(&[("grpc-status", "13")])) && !grpc.follows_answer(200, &none));
         assert!(!RetryPolicy::default().follows(Reason::Timeout), "a time for the answer is not a time for a try");
+    }
+
+    #[test]
+    fn who_could_not_be_reached_is_no_try_within_the_bound() {
+        let asked = |max, tries, unsent| may_ask_another(max, tries, unsent);
+        assert!(asked(3, 2, 0) && !asked(3, 3, 0), "all were sent");
+        assert!(asked(3, 5, 3) && !asked(3, 5, 2));
+        assert!(asked(3, 7, 7) && !asked(3, 8, 8), "the bound");
+        assert!(!asked(1, 1, 1), "never is never");
     }
 
     #[test]

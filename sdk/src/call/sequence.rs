@@ -2,7 +2,8 @@
 //!
 //! Tried again on another endpoint, up to a number of tries and within a budget: a request of which no byte was sent (any
 //! method), and one that may be carried out twice when [`super::RetryPolicy`] says so of what happened. An endpoint is
-//! asked a second time only when everybody has been asked, and then after a wait. A request that is itself a retry
+//! asked a second time only when everybody has been asked, and then after a wait. While somebody was not, a try that
+//! could not connect does not count, but for the budget and the bound on all tries. A request that is itself a retry
 //! of its caller, by its header or by what the task inherits, is tried again only while nothing was sent.
 //! A server that refuses a request by the bound it was told is passed over as if it had not been picked, whatever the
 //! method: see `refusals`. What one try does is in `attempt`; built and run by `service`.
@@ -61,6 +62,8 @@ where
     tried: Vec<EndpointKey>,
     attempts: Vec<Attempt>,
     tries: usize,
+    // Of the tries, those that sent nothing.
+    unsent: usize,
     reason: Reason,
     budget_spent: bool,
     // The last pick was refused by a bound, ours or the server's; the next one costs nothing.
@@ -157,6 +160,7 @@ where
             tried: Vec::new(),
             attempts: Vec::new(),
             tries: 0,
+            unsent: 0,
             reason: Reason::NoEndpoint,
             budget_spent: false,
             passed_over: false,
@@ -195,7 +199,7 @@ where
     async fn next(&mut self) -> Option<Picked> {
         let again = self.tries > 0 && !self.passed_over;
         if again {
-            if self.request.is_none() || self.advice.never || self.tries >= self.way.retry.attempts() {
+            if self.request.is_none() || self.advice.never || !self.may_ask_another() {
                 return None;
             }
             if !self.granted() {
@@ -210,13 +214,15 @@ where
         let picked = match self.pick_or_settle() {
             Some(picked) => picked,
             // Everybody has been asked; who failed may be well again after a while.
-            None if again && self.reason != Reason::Overloaded => {
+            None if again && self.reason != Reason::Overloaded && self.tries < self.way.retry.attempts() => {
                 let failures = u32::try_from(self.tries).unwrap_or(u32::MAX);
                 let wait = self.way.retry.backoff.delay(failures, fastrand::u32(..)).max(self.advice.same_after);
                 if !self.pause(wait).await {
                     return None;
                 }
                 self.tried.clear();
+                // From here on every try counts.
+                self.unsent = 0;
                 self.pick()?
             }
             None => return None,
@@ -225,6 +231,10 @@ where
             self.account.stats.retried();
         }
         Some(picked)
+    }
+
+    fn may_ask_another(&self) -> bool {
+        retry::may_ask_another(self.way.retry.attempts(), self.tries, self.unsent)
     }
 
     /// Asks the budget for one more try.
@@ -377,7 +387,7 @@ where
     /// Says whether an answer is a reason for another try, and there may be one.
     fn follows(&self, answer: &Answer<B>) -> bool {
         answer.copy.is_some()
-            && self.tries < self.way.retry.attempts()
+            && self.may_ask_another()
             && self.way.retry.follows_answer(answer.response.status().as_u16(), answer.response.headers())
     }
 
@@ -386,6 +396,7 @@ where
         let reason = miss.attempt.reason;
         self.tried.push(miss.key);
         self.passed_over = reason == Reason::Overloaded;
+        self.unsent += usize::from(reason == Reason::Connect);
         if self.passed_over {
             self.tries -= 1;
         } else if matches!(reason, Reason::Timeout | Reason::Deadline)
@@ -413,7 +424,7 @@ where
         if let Ok(came) = tokio::time::timeout(wait, &mut first).await {
             return came;
         }
-        if self.tries >= self.way.retry.attempts() {
+        if !self.may_ask_another() {
             return first.await;
         }
         self.tried.push(first_key);

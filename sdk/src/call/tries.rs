@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::budget::RetryBudget;
 use super::error::{Attempt, CallError, Reason};
-use super::retry::ATTEMPTS_MAX;
+use super::retry::{ATTEMPTS_MAX, may_ask_another};
 use crate::balance::{Ask, Balancer, Picked};
 use crate::endpoint::{EndpointKey, Outcome};
 use crate::error::Cause;
@@ -20,6 +20,8 @@ pub(crate) struct Tries<'a> {
     budget: &'a RetryBudget,
     ask: Ask<'a>,
     attempts_max: usize,
+    // Whether a try that could not connect counts.
+    counts_unsent: bool,
     tried: Vec<EndpointKey>,
     attempts: Vec<Attempt>,
     reason: Reason,
@@ -35,6 +37,7 @@ impl<'a> Tries<'a> {
             budget,
             ask: *ask,
             attempts_max: attempts_max.clamp(1, ATTEMPTS_MAX),
+            counts_unsent: true,
             tried: ask.tried().to_vec(),
             attempts: Vec::new(),
             reason: Reason::NoEndpoint,
@@ -42,10 +45,20 @@ impl<'a> Tries<'a> {
         }
     }
 
+    /// Does not count a try that could not connect, but for the budget and the bound on all tries: for calls, of which
+    /// such a try sent nothing.
+    #[must_use]
+    pub(crate) fn of_a_call(mut self) -> Self {
+        self.counts_unsent = false;
+        self
+    }
+
     /// Picks an endpoint that was not tried yet; none when the call has failed.
     pub(crate) fn next(&mut self) -> Option<Picked> {
         if !self.attempts.is_empty() {
-            if self.attempts.len() >= self.attempts_max {
+            let is_unsent = |attempt: &&Attempt| !self.counts_unsent && attempt.reason == Reason::Connect;
+            let unsent = self.attempts.iter().filter(is_unsent).count();
+            if !may_ask_another(self.attempts_max, self.attempts.len(), unsent) {
                 return None;
             }
             let granted = self.budget.withdraw(Instant::now());

@@ -58,7 +58,8 @@ impl Balance {
         Self::with(directory, 3, Arc::default())
     }
 
-    /// Builds the middleware with a bound on tries, at most 8, and a budget that may be shared with others.
+    /// Builds the middleware with a bound on tries, at most 8, and a budget that may be shared with others. Above 1, an
+    /// endpoint that could not be reached does not count as a try.
     #[must_use]
     pub fn with(directory: impl Into<Directory>, attempts_max: usize, budget: Arc<RetryBudget>) -> Self {
         Self { shared: Arc::new(Shared { directory: directory.into(), attempts_max, budget }) }
@@ -73,7 +74,7 @@ impl Balance {
             request.headers_mut().insert(HOST, host);
         }
         let ask = extensions.get::<HashKey>().map_or_else(Ask::any, |key| Ask::hash(key.0));
-        let mut tries = Tries::new(&balancer, &self.shared.budget, &ask, self.shared.attempts_max);
+        let mut tries = Tries::new(&balancer, &self.shared.budget, &ask, self.shared.attempts_max).of_a_call();
         let mut left = Some(request);
         while let Some(mut request) = left.take() {
             let Some(picked) = tries.next() else { break };

@@ -114,7 +114,7 @@ impl<K> BalanceLayer<K> {
         Self { balancer, attempts_max: 3, budget: Arc::default(), keep: PhantomData }
     }
 
-    /// Sets how many endpoints a call may try, at most 8.
+    /// Sets how many endpoints a call may try, at most 8. Above 1, one that could not be reached does not count.
     #[must_use]
     pub fn attempts_max(mut self, max: usize) -> Self {
         self.attempts_max = max;
@@ -224,7 +224,7 @@ where
         Box::pin(async move {
             let layer = this.layer.clone();
             let ask = Ask::any();
-            let mut tries = Tries::new(&layer.balancer, &layer.budget, &ask, layer.attempts_max);
+            let mut tries = Tries::new(&layer.balancer, &layer.budget, &ask, layer.attempts_max).of_a_call();
             loop {
                 let Some(picked) = tries.next() else { return Err(tries.failed().into()) };
                 let key = picked.key();

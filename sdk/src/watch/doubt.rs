@@ -6,6 +6,8 @@
 //! lists them all again, none of them answers any more, or the hold is over: a deliberate removal goes through in bounded
 //! time. A registry whose index went backwards is known to have lost something: it is doubted however few are missing, so
 //! that one which fills up again takes nobody away in between. Instances that went critical before they left, as a drain does, are never missed.
+//! An instance that is listed at another address is missed where it was: the registry may be an older copy of itself, whatever
+//! its index says. One that answers where it is listed now has moved, and nothing is lost.
 //! Pure: time and the results of dialling are arguments. Called by `poll`.
 
 use std::collections::HashMap;
@@ -59,9 +61,10 @@ impl Default for DoubtSettings {
 /// Counts what came of dialling some of the missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dialled {
-    /// Connections that were had.
+    /// Those that answer where they were, and do not where they are listed now.
     pub answered: usize,
-    /// Connections that were refused or took too long.
+    /// Those that are gone, or have moved: where they were the connection was refused or took too long, or where they
+    /// are listed now one was had.
     pub failed: usize,
 }
 
@@ -89,8 +92,8 @@ impl Doubt {
         Self { settings, since: None, looks: 0 }
     }
 
-    /// Returns the endpoints that `rows`, as of `index`, leave out, if so many of them at once are suspicious; otherwise
-    /// nothing. Newcomers count against the missing: a fleet that was replaced was not lost.
+    /// Returns the endpoints that `rows`, as of `index`, leave out or list at another address, if so many of them at once
+    /// are suspicious; otherwise nothing. Newcomers count against the missing: a fleet that was replaced was not lost.
     #[must_use]
     pub fn missing(&self, old: &Snapshot, rows: &[Endpoint], index: u64) -> Vec<Arc<Member>> {
         let callable = old.eligible_len() as usize;
@@ -103,20 +106,24 @@ impl Doubt {
             false => self.settings.share,
         };
         let bound = limit * callable as f64;
-        // No more can be gone than the rows are fewer: the usual answer ends here.
-        if self.settings.hold.is_zero() || callable == 0 || (all.saturating_sub(rows.len()) as f64) < bound {
+        if self.settings.hold.is_zero() || callable == 0 {
             return Vec::new();
         }
+        // No more can be gone than are not seen where they were. The usual answer ends here, after a part of its rows.
+        let mut unseen = all;
+        for row in rows {
+            let is_known = |member: &Arc<Member>| member.endpoint().authority() == row.authority();
+            unseen -= usize::from(unseen > 0 && old.find(row.id(), row.node()).is_some_and(is_known));
+            if (unseen as f64) < bound {
+                return Vec::new();
+            }
+        }
         let listed: HashMap<(&str, &str), &str> = rows.iter().map(|row| (row.identity(), row.authority())).collect();
-        // Where history went back, a row of the same instance at another address may be an old one.
-        let is_listed = |member: &Arc<Member>| {
-            let endpoint = member.endpoint();
-            listed.get(&endpoint.identity()).is_some_and(|address| !went_back || *address == endpoint.authority())
-        };
+        let is_listed = |endpoint: &Endpoint| listed.get(&endpoint.identity()) == Some(&endpoint.authority());
         let known = old.members().iter().filter(|member| listed.contains_key(&member.endpoint().identity())).count();
         let come = listed.len() - known;
-        let missing: Vec<Arc<Member>> =
-            old.members().iter().filter(|member| is_callable(member) && !is_listed(member)).map(Arc::clone).collect();
+        let is_missing = |member: &&Arc<Member>| is_callable(member) && !is_listed(member.endpoint());
+        let missing: Vec<Arc<Member>> = old.members().iter().filter(is_missing).map(Arc::clone).collect();
         let lost = missing.len().saturating_sub(come);
         if lost == callable || lost as f64 > bound { missing } else { Vec::new() }
     }
@@ -179,11 +186,19 @@ mod tests {
     }
 
     #[test]
-    fn who_is_listed_elsewhere_by_a_history_that_went_back_is_missed_where_it_was() {
-        let moved: Vec<Endpoint> = (0..5).map(|id| Endpoint::new(&format!("web-{id}"), "10.0.0.1", 81)).collect();
+    fn who_is_listed_elsewhere_is_missed_where_it_was_whatever_the_index() {
+        let moved = |ids| {
+            let mut moved: Vec<Endpoint> = rows(ids);
+            moved.iter_mut().for_each(|row| *row = Endpoint::new(row.id(), "10.0.0.1", 81));
+            moved
+        };
         let old = Snapshot::empty("web").next(rows(0..5), 9);
-        let missing = |index| Doubt::new(DoubtSettings::default()).missing(&old, &moved, index).len();
-        assert_eq!((missing(10), missing(8)), (0, 5));
+        let missing = |rows: &[Endpoint], index| Doubt::new(DoubtSettings::default()).missing(&old, rows, index).len();
+        assert_eq!((missing(&moved(0..5), 10), missing(&moved(0..5), 8)), (5, 5));
+        let one = [moved(0..1), rows(1..5)].concat();
+        assert_eq!((missing(&one, 10), missing(&one, 8)), (0, 1), "one of five is a restart");
+        assert_eq!(missing(&[moved(0..4), rows(4..5)].concat(), 10), 4, "more than 70 %");
+        assert_eq!(missing(&[moved(0..4), rows(4..6)].concat(), 10), 0, "with a newcomer it is not");
     }
 
     #[test]
@@ -240,16 +255,18 @@ mod tests {
         #[test]
         fn missing_is_what_the_definition_says(
             old in proptest::collection::btree_map(0usize..12, any::<bool>(), 0..12),
-            new in proptest::collection::btree_set(0usize..24, 0..12),
+            new in proptest::collection::btree_map(0usize..24, any::<bool>(), 0..12),
         ) {
             let health = |well| if well { Health::Passing } else { Health::Critical };
             let before = old.iter().map(|(id, well)| rows([*id]).remove(0).with_health(health(*well))).collect();
+            let after: Vec<Endpoint> =
+                new.iter().map(|(id, moved)| Endpoint::new(&format!("web-{id}"), "10.0.0.1", 80 + u16::from(*moved))).collect();
             let callable = old.values().filter(|well| **well).count();
-            let gone = old.iter().filter(|(id, well)| **well && !new.contains(id)).count();
-            let lost = gone.saturating_sub(new.iter().filter(|id| !old.contains_key(id)).count());
+            let gone = old.iter().filter(|(id, well)| **well && new.get(id) != Some(&false)).count();
+            let lost = gone.saturating_sub(new.keys().filter(|id| !old.contains_key(id)).count());
             let suspicious = callable > 0
                 && (lost == callable || callable >= 3 && lost as f64 > 0.7 * callable as f64);
-            prop_assert_eq!(missing(before, &rows(new)), if suspicious { gone } else { 0 });
+            prop_assert_eq!(missing(before, &after), if suspicious { gone } else { 0 });
         }
     }
 }

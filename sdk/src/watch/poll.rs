@@ -127,7 +127,7 @@ impl Poll {
     async fn weigh(&mut self, good: &Good, missing: Vec<Arc<Member>>) -> Verdict {
         let lost = missing.len();
         let dialled = match &self.dialer {
-            Some(dialer) => dial(dialer, missing, self.samples, self.connect_timeout).await,
+            Some(dialer) => dial(dialer, missing, &good.rows, self.samples, self.connect_timeout).await,
             None => Dialled::default(),
         };
         let was_held = self.doubt.since().is_some();
@@ -254,16 +254,19 @@ impl Poll {
     }
 }
 
-/// Connects to some of the missing, at once, and hangs up.
-async fn dial(dialer: &Dialer, mut missing: Vec<Arc<Member>>, samples: usize, timeout: Duration) -> Dialled {
+/// Connects to some of the missing where they were and where `rows` list them now, at once, and hangs up.
+async fn dial(
+    dialer: &Dialer,
+    mut missing: Vec<Arc<Member>>,
+    rows: &[Endpoint],
+    samples: usize,
+    timeout: Duration,
+) -> Dialled {
     let mut tries = tokio::task::JoinSet::new();
     for _ in 0..samples.min(missing.len()) {
         let member = missing.swap_remove(fastrand::usize(..missing.len()));
-        let dialer = dialer.clone();
-        tries.spawn(async move {
-            let endpoint = member.endpoint();
-            dialer.answers(endpoint.authority(), endpoint.socket(), timeout).await
-        });
+        let elsewhere = rows.iter().rfind(|row| row.identity() == member.endpoint().identity()).cloned();
+        tries.spawn(is_lost(dialer.clone(), member, elsewhere, timeout));
     }
     let mut dialled = Dialled::default();
     while let Some(answered) = tries.join_next().await {
@@ -273,6 +276,23 @@ async fn dial(dialer: &Dialer, mut missing: Vec<Arc<Member>>, samples: usize, ti
         }
     }
     dialled
+}
+
+/// Says whether an endpoint answers where it was and not where it is listed now. An answer there is enough: who has moved
+/// may well be heard at its old place for a while.
+async fn is_lost(dialer: Dialer, member: Arc<Member>, elsewhere: Option<Endpoint>, timeout: Duration) -> bool {
+    let answers = |endpoint: &Endpoint| {
+        let (dialer, authority, socket) = (dialer.clone(), endpoint.authority().to_owned(), endpoint.socket());
+        async move { dialer.answers(&authority, socket, timeout).await }
+    };
+    let here = answers(member.endpoint());
+    let Some(elsewhere) = elsewhere else { return here.await };
+    let there = answers(&elsewhere);
+    tokio::pin!(here, there);
+    tokio::select! {
+        is_there = &mut there => !is_there && here.await,
+        is_here = &mut here => is_here && !there.await,
+    }
 }
 
 struct Good {
@@ -286,5 +306,34 @@ pub(super) fn refusal(error: &Error) -> Reply {
     match error.status() {
         Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Reply::Refused,
         _ => Reply::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::catalog::Snapshot;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn at(port: u16) -> Endpoint {
+        Endpoint::new("web-1", "127.0.0.1", port)
+    }
+
+    #[tokio::test]
+    async fn who_answers_where_it_is_listed_is_not_lost_and_who_answers_only_where_it_was_is() {
+        let (old, new) =
+            (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (was, is) = (old.local_addr().unwrap().port(), new.local_addr().unwrap().port());
+        let snapshot = Snapshot::empty("web").next([at(was)], 1);
+        let missing = || snapshot.members().iter().map(Arc::clone).collect::<Vec<_>>();
+        let lost = async |rows: &[Endpoint]| dial(&Dialer::Tcp, missing(), rows, 3, LONG).await.answered;
+        assert_eq!((lost(&[at(is)]).await, lost(&[]).await), (0, 1), "it moved; and it is not listed");
+        drop(new);
+        assert_eq!(lost(&[at(is)]).await, 1, "nobody is there where an old row says");
+        drop(old);
+        assert_eq!((lost(&[at(is)]).await, lost(&[]).await), (0, 0), "it is nowhere");
     }
 }
