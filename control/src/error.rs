@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::acl::UnwritableTokens;
 use crate::config::ConfigError;
 
 /// What was being done, and what is true afterwards.
@@ -35,6 +36,9 @@ pub enum Error {
     /// The registry cannot be opened. What it holds is untouched.
     #[error("opening the registry")]
     Open(#[from] callboard_consensus::Error),
+    /// The tokens that this node was given before cannot be read. Nothing was started.
+    #[error("reading what access control kept")]
+    Tokens(#[from] UnwritableTokens),
     /// The log cannot be written any more. What was acknowledged is on disk; nothing else was acknowledged.
     #[error("the log failed: {reason}")]
     LogFailed {

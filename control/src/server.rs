@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::acl::{self, Acl, AclSettings};
 use crate::check::{CheckSettings, Checks, watch};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::Config;
 use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
-use crate::http::{Api, HttpLimits, routes, serve};
+use crate::http::{Api, HttpLimits, Parts, routes, serve};
 use crate::identity::Identity;
 use crate::registry::{Command, Topic};
 use crate::session::{self, SessionSettings, Sessions};
@@ -80,6 +81,7 @@ impl Server {
             None => None,
             Some((_, tcp)) => Some(tcp.local_addr().map_err(|source| Error::Socket { what: "DNS", source })?),
         };
+        let acl = Arc::new(Acl::new(acl_settings(&config))?);
         let address = SocketAddr::new(config.advertise, config.server_port).to_string();
         let cluster =
             Cluster::start(ClusterOptions { data_dir: config.data_dir.clone().filter(|_| !config.dev), address })
@@ -94,10 +96,20 @@ impl Server {
         let checks = Checks::new(cluster.clone(), settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let limits = HttpLimits { connections_per_client: config.connections_per_client };
-        let api =
-            Api::new(cluster.clone(), checks.clone(), sessions.clone(), identity.clone(), telemetry.clone(), limits);
+        let api = Api::new(Parts {
+            cluster: cluster.clone(),
+            checks: checks.clone(),
+            sessions: sessions.clone(),
+            acl: acl.clone(),
+            identity: identity.clone(),
+            telemetry: telemetry.clone(),
+            limits,
+        });
         let tasks = TaskTracker::new();
-        tasks.spawn(sign_in(cluster.clone(), identity, stop.clone()));
+        tasks.spawn(sign_in(cluster.clone(), identity, acl.clone(), stop.clone()));
+        if acl.is_enabled() {
+            tasks.spawn(acl::keep(cluster.clone(), acl::now, stop.clone()));
+        }
         tasks.spawn(watch(checks, stop.clone()));
         tasks.spawn(session::watch(sessions, stop.clone()));
         tasks.spawn(serve(api, listeners.http, stop.clone()));
@@ -105,6 +117,7 @@ impl Server {
             let counters = telemetry.dns().clone();
             tasks.spawn(dns::serve(
                 cluster.clone(),
+                acl.clone(),
                 dns_options(&config),
                 counters,
                 vec![udp],
@@ -177,6 +190,23 @@ fn identity(config: &Config, cluster: &Cluster, http_port: u16, dns: Option<Sock
     }
 }
 
+fn acl_settings(config: &Config) -> AclSettings {
+    let acl = &config.acl;
+    let folder = config.data_dir.as_ref().filter(|_| !config.dev);
+    AclSettings {
+        enabled: acl.enabled,
+        fallback: acl.fallback,
+        key_list_policy: acl.key_list_policy,
+        datacenter: config.datacenter.as_str().into(),
+        node_name: config.node_name.as_str().into(),
+        initial_management: acl.initial_management.clone(),
+        tokens: acl.tokens.clone(),
+        tokens_file: folder.filter(|_| acl.token_persistence).map(|folder| folder.join("acl-tokens.json")),
+        reset_file: folder.map(|folder| folder.join("acl-bootstrap-reset")),
+        expiration: None,
+    }
+}
+
 /// Listens, with room for everyone who comes back at once.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -229,12 +259,19 @@ fn dns_options(config: &Config) -> DnsOptions {
 }
 
 /// Writes the node's own rows each time it begins to lead.
-async fn sign_in(cluster: Cluster, identity: Arc<Identity>, stop: CancellationToken) {
+async fn sign_in(cluster: Cluster, identity: Arc<Identity>, acl: Arc<Acl>, stop: CancellationToken) {
     let mut status = cluster.subscribe();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             ready = status.wait_for(|status| status.ready) => if ready.is_err() { return },
+        }
+        if acl.is_enabled() {
+            // Before the node's own row, so that whoever finds that finds the tokens too.
+            let seed = acl::seed::command(acl.settings().initial_management.as_ref(), acl::now());
+            if let Err(error) = cluster.propose(Command::Acl(seed)).await {
+                error!(error = &error as &dyn std::error::Error, "writing the first tokens failed");
+            }
         }
         let registration = Command::Register(Box::new(identity.registration()));
         if let Err(error) = cluster.propose(registration).await {

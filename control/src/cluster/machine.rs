@@ -15,7 +15,7 @@ use crate::registry::{Command, Outcome, Registry, Touched};
 use crate::watch::Hub;
 
 /// First byte of every entry, so that a later format can be told apart.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// Applies the log to the registry.
 pub(super) struct RegistryMachine {

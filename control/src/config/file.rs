@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use callboard_proto::duration::GoDuration;
 use serde::Deserialize;
 
+use super::acl::AclFile;
 use super::{AgentFlags, ConfigError};
 
 /// One configuration file, with Consul's keys.
@@ -36,6 +37,7 @@ pub(super) struct FileConfig {
     pub(super) session_ttl_min: Option<GoDuration>,
     pub(super) ui_config: UiConfig,
     pub(super) limits: Limits,
+    pub(super) acl: AclFile,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -197,6 +199,7 @@ impl FileConfig {
         take!(dns_config.soa.retry);
         take!(dns_config.soa.expire);
         take!(dns_config.soa.min_ttl);
+        self.acl.merge(later.acl);
         self.node_meta.extend(later.node_meta);
         self.dns_config.service_ttl.extend(later.dns_config.service_ttl);
         self.recursors.extend(later.recursors);

@@ -12,9 +12,11 @@ use callboard_proto::api::session::{TTL_MAX, TTL_MIN};
 use callboard_proto::duration::GoDuration;
 use callboard_proto::{NodeName, api};
 
+mod acl;
 mod file;
 mod flags;
 
+pub use acl::AclConfig;
 pub use file::{DnsConfig, SoaConfig};
 pub use flags::AgentFlags;
 
@@ -108,6 +110,8 @@ pub struct Config {
     pub console: bool,
     /// The most HTTP connections from one address.
     pub connections_per_client: usize,
+    /// Who may do what.
+    pub acl: AclConfig,
 }
 
 fn invalid(key: &'static str, reason: impl Into<String>) -> ConfigError {
@@ -211,6 +215,7 @@ fn resolve(flags: &AgentFlags, file: FileConfig) -> Result<Config, ConfigError> 
         },
         console: file.ui_config.enabled.unwrap_or(true),
         connections_per_client: file.limits.http_max_conns_per_client.unwrap_or(200).max(1),
+        acl: file.acl.resolve()?,
     })
 }
 

@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::dns::{Found, InstanceRow, Lookup, NodeRow, Order, Settings};
 use callboard_proto::{CheckStatus, Instance, InstanceId, Node, NodeName, ServiceName};
 
+use super::Seen;
+use crate::acl::Access;
 use crate::identity::CONSUL_SERVICE;
 use crate::registry::Registry;
 
@@ -30,7 +33,7 @@ pub(super) struct HealthyInstance {
 
 /// The healthy instances of services in one state of the registry.
 pub(super) struct Rows {
-    registry: Arc<Registry>,
+    seen: Seen,
     only_passing: bool,
     sets: HashMap<Wanted, Arc<[HealthyInstance]>>,
     kept: usize,
@@ -45,16 +48,21 @@ enum Wanted {
 
 impl Rows {
     /// Begins with a state of the registry; `only_passing` leaves out instances with warnings too.
-    pub(super) fn new(registry: Arc<Registry>, only_passing: bool) -> Rows {
-        Rows { registry, only_passing, sets: HashMap::new(), kept: 0 }
+    pub(super) fn new(seen: Seen, only_passing: bool) -> Rows {
+        Rows { seen, only_passing, sets: HashMap::new(), kept: 0 }
     }
 
     /// Goes on to another state, unless it is the same.
-    pub(super) fn follow(&mut self, registry: Arc<Registry>) {
-        if !Arc::ptr_eq(&self.registry, &registry) {
-            self.registry = registry;
+    pub(super) fn follow(&mut self, seen: Seen) {
+        if !Arc::ptr_eq(&self.seen.registry, &seen.registry) || !self.seen.access.is_same(&seen.access) {
+            self.seen = seen;
             self.forget();
         }
+    }
+
+    /// The state that is answered from.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     fn forget(&mut self) {
@@ -73,7 +81,7 @@ impl Rows {
         if let Some(rows) = self.sets.get(&wanted) {
             return rows.clone();
         }
-        let rows = find(&self.registry, &wanted, self.only_passing);
+        let rows = find(&self.seen, &wanted, self.only_passing);
         if self.sets.len() >= SETS_MAX || self.kept + rows.len() > ROWS_MAX {
             self.forget();
         }
@@ -83,13 +91,16 @@ impl Rows {
     }
 }
 
-fn find(registry: &Registry, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstance]> {
+fn find(Seen { registry, access }: &Seen, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstance]> {
     let (service, tag) = match wanted {
         Wanted::Service { service, tag } => (service, tag.as_deref()),
         Wanted::Connect { service } => (service, None),
     };
     let Ok(name) = ServiceName::parse(service) else { return Arc::default() };
     let healthy = |(node, instance): (&Arc<Node>, &Arc<Instance>)| {
+        if !may_see(access, node, instance) {
+            return None;
+        }
         let weight = weight(registry, &node.name, instance, only_passing)?;
         Some(HealthyInstance { node: node.clone(), instance: instance.clone(), weight })
     };
@@ -102,6 +113,15 @@ fn find(registry: &Registry, wanted: &Wanted, only_passing: bool) -> Arc<[Health
         }
         Wanted::Connect { .. } => registry.mesh_service(&name).filter_map(healthy).collect(),
     }
+}
+
+/// Whether an instance and its node may be told of.
+fn may_see(access: &Access, node: &Node, instance: &Instance) -> bool {
+    may_see_node(access, node) && access.may(Resource::Service, instance.service.as_str(), Level::Read)
+}
+
+fn may_see_node(access: &Access, node: &Node) -> bool {
+    access.may(Resource::Node, node.name.as_str(), Level::Read)
 }
 
 /// Says which weight an instance has; none if it is not to be called.
@@ -119,7 +139,7 @@ fn weight(registry: &Registry, node: &NodeName, instance: &Instance, only_passin
 
 /// Finds what a lookup asks for; `healthy` are the rows that [`Rows::healthy`] has for it.
 pub(super) fn found<'a>(
-    registry: &'a Registry,
+    Seen { registry, access }: &'a Seen,
     settings: &Settings,
     lookup: &Lookup,
     healthy: &'a [HealthyInstance],
@@ -128,6 +148,7 @@ pub(super) fn found<'a>(
         Lookup::Apex | Lookup::NameServers => Found::Servers(servers(healthy)),
         Lookup::Node { name } => {
             let node = NodeName::parse(name).ok().and_then(|name| registry.node(&name));
+            let node = node.filter(|node| may_see_node(access, node));
             node.map_or(Found::Nothing, |node| Found::Node(node_row(node)))
         }
         Lookup::Service { service, .. } | Lookup::Connect { service } => Found::Instances {
@@ -135,7 +156,7 @@ pub(super) fn found<'a>(
             order: Order::Shuffled,
             ttl: settings.service_ttl.of(service),
         },
-        Lookup::Reverse(address) => names(registry, *address),
+        Lookup::Reverse(address) => names(registry, access, *address),
         // An address is in the name itself. Of the others the registry keeps nothing yet.
         Lookup::Address(_) | Lookup::Ingress { .. } | Lookup::Virtual { .. } | Lookup::Query { .. } => Found::Nothing,
         Lookup::ForeignDatacenter { .. } | Lookup::Unknown | Lookup::OutsideDomain => Found::Nothing,
@@ -160,13 +181,15 @@ fn servers(healthy: &[HealthyInstance]) -> Vec<NodeRow<'_>> {
     healthy.chunk_by(|one, two| one.node.name == two.node.name).map(|rows| node_row(&rows[0].node)).collect()
 }
 
-fn names(registry: &Registry, address: IpAddr) -> Found<'_> {
+fn names<'a>(registry: &'a Registry, access: &Access, address: IpAddr) -> Found<'a> {
     let is_at = |text: &str| text.parse() == Ok(address);
-    let nodes: Vec<&str> =
-        registry.nodes().filter(|node| is_at(&node.address)).map(|node| node.name.as_str()).collect();
+    let nodes = registry.nodes().filter(|node| is_at(&node.address) && may_see_node(access, node));
+    let nodes: Vec<&str> = nodes.map(|node| node.name.as_str()).collect();
     let mut services = Vec::new();
     if nodes.is_empty() {
-        let at_address = |row: &&_| registry.members(row).any(|(_, instance)| is_at(&instance.address));
+        let at_address = |row: &&_| {
+            registry.members(row).any(|(node, instance)| is_at(&instance.address) && may_see(access, node, instance))
+        };
         services = registry.services().filter(at_address).map(|row| row.name.as_str()).collect();
     }
     Found::Names { nodes, services }

@@ -2,6 +2,7 @@
 //!
 //! What a name means and which records answer it is decided in `callboard_proto::dns`; here are the sockets (`udp`,
 //! `tcp`), the bytes (`wire`), the rows (`find`) and the servers that are asked about other names (`recursor`).
+//! What the token of DNS may not see is answered as if it were not there.
 //! Answers come from the newest state known here, whoever leads, and never wait for a leader. Nothing is written.
 //! Called by `server`, once.
 
@@ -29,6 +30,7 @@ use tracing::warn;
 
 pub use counters::DnsCounters;
 
+use crate::acl::{Access, Acl};
 use crate::cluster::Cluster;
 use crate::registry::Registry;
 
@@ -94,8 +96,14 @@ impl DnsOptions {
     }
 }
 
-/// Gives the newest state of the registry.
-type Source = Arc<dyn Fn() -> Arc<Registry> + Send + Sync>;
+/// Gives the newest state of the registry, and what of it may be told.
+type Source = Arc<dyn Fn() -> Seen + Send + Sync>;
+
+/// A state to answer from.
+struct Seen {
+    registry: Arc<Registry>,
+    access: Access,
+}
 
 /// What all readers have in common.
 #[derive(Clone)]
@@ -114,13 +122,18 @@ struct Shared {
 /// The sockets may be of any number and kind of address; none at all is fine too.
 pub async fn serve(
     cluster: Cluster,
+    acl: Arc<Acl>,
     options: DnsOptions,
     counters: Arc<DnsCounters>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
     stop: CancellationToken,
 ) {
-    serve_from(Arc::new(move || cluster.registry()), options, counters, udp, tcp, stop).await;
+    let source = move || {
+        let registry = cluster.registry();
+        Seen { access: acl.dns_access(&registry), registry }
+    };
+    serve_from(Arc::new(source), options, counters, udp, tcp, stop).await;
 }
 
 /// The same, with the registry from anywhere.

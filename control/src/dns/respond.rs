@@ -82,10 +82,9 @@ impl Responder {
         if asked.lookup == Lookup::OutsideDomain && recurses {
             return Step::Forward;
         }
-        let registry = (self.source)();
-        self.rows.follow(registry.clone());
+        self.rows.follow((self.source)());
         let healthy = self.rows.healthy(&asked.lookup);
-        let found = found(&registry, &options.settings, &asked.lookup, &healthy);
+        let found = found(self.rows.seen(), &options.settings, &asked.lookup, &healthy);
         if recurses && matches!(&found, Found::Names { nodes, services } if nodes.is_empty() && services.is_empty()) {
             return Step::Forward;
         }
@@ -108,10 +107,9 @@ impl Responder {
     pub(super) fn own_records(&mut self, host: &str, record_type: RecordType) -> Reply {
         let options = self.options.clone();
         let asked = options.zone.lookup(host);
-        let registry = (self.source)();
-        self.rows.follow(registry.clone());
+        self.rows.follow((self.source)());
         let healthy = self.rows.healthy(&asked.lookup);
-        let found = found(&registry, &options.settings, &asked.lookup, &healthy);
+        let found = found(self.rows.seen(), &options.settings, &asked.lookup, &healthy);
         let random = self.random.u64(..);
         let query = Query { name: host, record_type, transport: Transport::Tcp, random, serial: serial() };
         answer(&options.zone, &options.settings, &query, &asked, found)

@@ -35,7 +35,15 @@ struct Shard {
 /// One question's newest answer; its lock is held while the answer is encoded, so that it is encoded once.
 #[derive(Default)]
 struct Entry {
-    latest: Mutex<Option<(Age, Bytes)>>,
+    latest: Mutex<Option<(Age, Shared)>>,
+}
+
+/// An answer, for everyone with the same rights: those are part of the question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shared {
+    pub(super) body: Bytes,
+    /// Whether something was left out that these rights do not reach.
+    pub(super) left_out: bool,
 }
 
 /// How new an answer is: which lineage of states it is of (a restore begins another), and its index there.
@@ -47,7 +55,7 @@ pub(super) struct Age {
 
 impl Answers {
     /// The answer to a question at an age, encoded now if nobody asked before.
-    pub(super) fn get(&self, question: &str, age: Age, encode: impl FnOnce() -> Bytes) -> Bytes {
+    pub(super) fn get(&self, question: &str, age: Age, encode: impl FnOnce() -> Shared) -> Shared {
         let shard = &self.shards[self.hasher.hash_one(question) as usize % SHARDS];
         let entry = {
             let mut shard = shard.lock();
@@ -70,10 +78,10 @@ impl Answers {
             _ => {}
         }
         let body = encode();
-        let before = latest.replace((age, body.clone())).map_or(0, |(_, old)| old.len());
+        let before = latest.replace((age, body.clone())).map_or(0, |(_, old)| old.body.len());
         drop(latest);
         let mut shard = shard.lock();
-        shard.bytes = (shard.bytes + body.len()).saturating_sub(before);
+        shard.bytes = (shard.bytes + body.body.len()).saturating_sub(before);
         body
     }
 }
@@ -87,10 +95,12 @@ mod tests {
         let answers = Answers::default();
         let mut encoded = 0;
         let mut ask = |index: u64| {
-            answers.get("q", Age { lineage: 0, index: Index(index) }, || {
-                encoded += 1;
-                Bytes::from(index.to_string())
-            })
+            answers
+                .get("q", Age { lineage: 0, index: Index(index) }, || {
+                    encoded += 1;
+                    Shared { body: Bytes::from(index.to_string()), left_out: false }
+                })
+                .body
         };
         assert_eq!(ask(1), "1");
         assert_eq!(ask(1), "1");
@@ -104,8 +114,9 @@ mod tests {
     fn memory_is_bounded() {
         let answers = Answers::default();
         for question in 0..100_000 {
-            answers
-                .get(&question.to_string(), Age { lineage: 0, index: Index(1) }, || Bytes::from_static(b"0123456789"));
+            let age = Age { lineage: 0, index: Index(1) };
+            let answer = || Shared { body: Bytes::from_static(b"0123456789"), left_out: false };
+            answers.get(&question.to_string(), age, answer);
         }
         let held: usize = answers.shards.iter().map(|shard| shard.lock().answers.len()).sum();
         assert!(held <= SHARDS * QUESTIONS_MAX);

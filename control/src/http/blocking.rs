@@ -3,7 +3,7 @@
 //! A read is a [`Question`]. Without an index it is answered at once; with one, as soon as its own index
 //! is past it or the wait is over. A question about a single thing that is not there is answered at once
 //! if its table moved on, and afterwards sleeps until the thing appears: writes to other things do not
-//! wake it.
+//! wake it. What the caller may do is found in the state that is answered from, again after each wake.
 
 use std::fmt::Write as _;
 
@@ -15,10 +15,10 @@ use callboard_proto::index::wait_for;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::answers::Age;
+use super::answers::{Age, Shared};
 use super::reply::{self, Failure, Response};
 use super::request::Call;
-use crate::acl::Access;
+use crate::acl::{Access, Denial};
 use crate::cluster::View;
 use crate::registry::{Registry, Topic};
 
@@ -42,6 +42,10 @@ pub(super) trait Question {
     /// A text that is the same for the same question, if answers are worth sharing.
     fn key(&self) -> Option<String> {
         None
+    }
+    /// What the caller must be allowed to do to get any answer.
+    fn permit(&self, _access: &Access) -> Result<(), Denial> {
+        Ok(())
     }
     /// The answer, encoded, without what the caller may not see.
     fn answer(&self, registry: &Registry, access: &Access) -> Answer;
@@ -70,6 +74,8 @@ pub(super) async fn read<Q: Question>(
     };
     let mut subscription = api.cluster.hub().subscribe(&question.topics());
     let mut view = api.cluster.query(options.consistency).await?;
+    // Nobody waits for what they may not see.
+    question.permit(&call.access_in(&view.registry)?)?;
     let mut past = seen;
     let deadline = Instant::now() + wait_for(options.wait, fastrand::u64(..));
     while question.index(&view.registry).on_wire() <= past {
@@ -92,21 +98,33 @@ pub(super) async fn read<Q: Question>(
         if !woken {
             break;
         }
+        question.permit(&call.access_in(&view.registry)?)?;
     }
     answer(call, options, question, &view)
 }
 
 fn answer<Q: Question>(call: &Call<'_>, options: &ReadOptions, question: &Q, view: &View) -> Result<Response, Failure> {
-    let access = call.access()?;
     let registry = &view.registry;
+    let access = call.access_in(registry)?;
+    question.permit(&access)?;
     let index = question.index(registry);
+    let mut left_out = None;
     let encoded = match question.key() {
-        Some(key) => Answer::Json(call.api.answers.get(&key, Age { lineage: registry.lineage(), index }, || {
-            match question.answer(registry, &access) {
-                Answer::Json(body) => body,
-                Answer::Absent | Answer::Ready(_) => Bytes::new(),
+        Some(mut key) => {
+            if let Some(rights) = access.fingerprint() {
+                key.push_str("\na");
+                key.push_str(rights);
             }
-        })),
+            let shared = call.api.answers.get(&key, Age { lineage: registry.lineage(), index }, || {
+                let body = match question.answer(registry, &access) {
+                    Answer::Json(body) => body,
+                    Answer::Absent | Answer::Ready(_) => Bytes::new(),
+                };
+                Shared { body, left_out: access.left_out() }
+            });
+            left_out = Some(shared.left_out);
+            Answer::Json(shared.body)
+        }
         None => question.answer(registry, &access),
     };
     let mut response = match encoded {
@@ -119,6 +137,9 @@ fn answer<Q: Question>(call: &Call<'_>, options: &ReadOptions, question: &Q, vie
         Answer::Ready(response) => *response,
     };
     stamp(&mut response, index, view, options);
+    if left_out.unwrap_or_else(|| access.left_out()) {
+        reply::tell_left_out(&mut response);
+    }
     Ok(response)
 }
 

@@ -5,9 +5,11 @@
 
 use std::time::Instant;
 
+use callboard_proto::api::meta::TOKEN;
 use callboard_proto::api::query::Params;
+use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
@@ -15,6 +17,7 @@ use super::Api;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes;
+use crate::acl::Secret;
 
 /// Answers a request, whatever it is.
 pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
@@ -24,6 +27,7 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
     let accept_text = parts.headers.get(http::header::ACCEPT).is_some_and(|accept| accept == "text/plain");
     let (method, target) = (parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned());
+    let token = if api.acl.is_enabled() { token(&parts.headers) } else { None };
     // Headers and path are slices of the connection's read buffer: a read that waits must not keep it.
     drop((parts.headers, parts.uri));
     let (raw, query) = target.split_once('?').unwrap_or((&target, ""));
@@ -32,7 +36,7 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
         Ok(path) if !path.chars().any(char::is_control) => path.as_ref(),
         _ => {
             let text = "Invalid URL path: it must be printable UTF-8 after decoding";
-            return api.telemetry.answered(None, begun, reply::seal(reply::text(StatusCode::BAD_REQUEST, text)));
+            return api.telemetry.answered(None, begun, seal(api, reply::text(StatusCode::BAD_REQUEST, text)));
         }
     };
     if let Some(clean) = unclean(raw) {
@@ -48,7 +52,11 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
         match Params::parse(query) {
             Err(error) => Err(error.into()),
             Ok(params) => {
-                let mut call = Call { api, rest, params, query, accept_text, body: Some((body, length)) };
+                let token = match params.filled("token") {
+                    Some(text) if api.acl.is_enabled() => Some(Secret::new(text)),
+                    _ => token,
+                };
+                let mut call = Call { api, rest, params, query, accept_text, token, body: Some((body, length)) };
                 (operation.run)(&mut call).await
             }
         }
@@ -56,7 +64,25 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
         Err(Failure::Method { method, allowed: entry.allowed.clone() })
     };
     let response = answer.unwrap_or_else(Failure::into_response);
-    api.telemetry.answered(Some(entry.place), begun, reply::seal(response))
+    api.telemetry.answered(Some(entry.place), begun, seal(api, response))
+}
+
+/// Adds what every answer below `/v1/` carries.
+fn seal(api: &Api, response: Response) -> Response {
+    reply::seal(response, api.acl.fallback())
+}
+
+/// The token in the headers, in the order in which Consul looks: its own header, then a bearer's.
+fn token(headers: &HeaderMap) -> Option<Secret> {
+    // What is no text is nobody's token, and must not pass for none.
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).trim().to_owned();
+    let own = headers.get(TOKEN).map(text).filter(|token| !token.is_empty());
+    let bearer = || {
+        let value = headers.get(AUTHORIZATION).map(text)?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
+    };
+    own.or_else(bearer).map(|token| Secret::new(&token))
 }
 
 /// The path without repeated slashes and dot segments, if that makes a difference.
@@ -93,12 +119,29 @@ fn unknown(api: &Api, path: &str, method: &Method) -> Response {
     } else {
         "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
     };
-    reply::seal(reply::text(StatusCode::NOT_FOUND, text))
+    seal(api, reply::text(StatusCode::NOT_FOUND, text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_found_in_the_order_of_consul() {
+        let check = |pairs: &[(&'static str, &'static str)], expect: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(token(&headers), expect.map(Secret::new), "{pairs:?}");
+        };
+        check(&[], None);
+        check(&[("x-consul-token", "")], None);
+        check(&[("x-consul-token", "a"), ("authorization", "Bearer b")], Some("a"));
+        check(&[("x-consul-token", ""), ("authorization", "bEARER  b ")], Some("b"));
+        check(&[("authorization", "Basic b")], None);
+        check(&[("authorization", "Bearer")], None);
+    }
 
     #[test]
     fn unclean_paths_are_cleaned() {

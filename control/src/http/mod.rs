@@ -33,6 +33,7 @@ use callboard_proto::text::Text;
 pub use routes::names as routes;
 pub use serve::{HttpLimits, serve};
 
+use crate::acl::Acl;
 use crate::check::Checks;
 use crate::cluster::Cluster;
 use crate::event::Events;
@@ -40,12 +41,31 @@ use crate::identity::Identity;
 use crate::session::Sessions;
 use crate::telemetry::Telemetry;
 
+/// What the interface stands in front of.
+pub struct Parts {
+    /// The registry.
+    pub cluster: Cluster,
+    /// The checks that are run or beaten here.
+    pub checks: Checks,
+    /// The sessions that are renewed here.
+    pub sessions: Sessions,
+    /// Who may do what.
+    pub acl: Arc<Acl>,
+    /// This node.
+    pub identity: Arc<Identity>,
+    /// Its numbers.
+    pub telemetry: Arc<Telemetry>,
+    /// Its bounds.
+    pub limits: HttpLimits,
+}
+
 /// Everything that answering needs; shared by all connections.
 pub struct Api {
     cluster: Cluster,
     checks: Checks,
     sessions: Sessions,
     events: Events,
+    acl: Arc<Acl>,
     identity: Arc<Identity>,
     telemetry: Arc<Telemetry>,
     limits: HttpLimits,
@@ -55,16 +75,10 @@ pub struct Api {
 impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
-    pub fn new(
-        cluster: Cluster,
-        checks: Checks,
-        sessions: Sessions,
-        identity: Arc<Identity>,
-        telemetry: Arc<Telemetry>,
-        limits: HttpLimits,
-    ) -> Arc<Api> {
+    pub fn new(parts: Parts) -> Arc<Api> {
+        let Parts { cluster, checks, sessions, acl, identity, telemetry, limits } = parts;
         let (events, answers) = (Events::default(), answers::Answers::default());
-        Arc::new(Api { cluster, checks, sessions, events, identity, telemetry, limits, answers })
+        Arc::new(Api { cluster, checks, sessions, events, acl, identity, telemetry, limits, answers })
     }
 
     fn datacenter(&self) -> &Text {

@@ -1,6 +1,7 @@
 //! Answers: bodies, headers, and the one place where an error becomes a status.
 
 use bytes::Bytes;
+use callboard_proto::acl::Fallback;
 use callboard_proto::api::decode::DecodeError;
 use callboard_proto::api::meta;
 use callboard_proto::api::query::QueryError;
@@ -11,15 +12,17 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::ser::PrettyFormatter;
 
+use crate::acl::{Denial, UnknownToken};
 use crate::check::BeatError;
 use crate::cluster;
-use crate::registry::Refusal;
+use crate::registry::{AclRefusal, Refusal};
 
 /// A finished answer.
 pub(super) type Response = http::Response<Full<Bytes>>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const LEFT_OUT: HeaderName = HeaderName::from_static(meta::FILTERED_BY_ACLS);
 const POLICY: HeaderName = HeaderName::from_static(meta::DEFAULT_ACL_POLICY);
 
 /// Why a request has no answer of its own. The text is the whole body.
@@ -42,7 +45,13 @@ pub(super) enum Failure {
     Incomplete(String),
     /// The caller may not do it.
     #[error("{0}")]
-    Denied(String),
+    Denied(Denial),
+    /// Nobody has the caller's token.
+    #[error(transparent)]
+    UnknownToken(#[from] UnknownToken),
+    /// There is no access control here, so there is nothing to be asked about it.
+    #[error("ACL support disabled")]
+    NoAccessControl,
     /// Another datacenter than ours.
     #[error("No path to datacenter")]
     Datacenter,
@@ -57,6 +66,12 @@ pub(super) enum Failure {
 impl From<InvalidRequest> for Failure {
     fn from(error: InvalidRequest) -> Failure {
         Failure::BadRequest(error.0)
+    }
+}
+
+impl From<Denial> for Failure {
+    fn from(denial: Denial) -> Failure {
+        Failure::Denied(denial)
     }
 }
 
@@ -93,7 +108,8 @@ impl Failure {
         match self {
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::NotFound(_) => StatusCode::NOT_FOUND,
-            Failure::Denied(_) => StatusCode::FORBIDDEN,
+            Failure::Denied(_) | Failure::UnknownToken(_) => StatusCode::FORBIDDEN,
+            Failure::NoAccessControl => StatusCode::UNAUTHORIZED,
             Failure::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Incomplete(_) => StatusCode::REQUEST_TIMEOUT,
@@ -102,6 +118,9 @@ impl Failure {
                 cluster::Error::Refused(
                     Refusal::UnknownInstance(_) | Refusal::UnknownCheck(_) | Refusal::NoSuchInstance(_),
                 ) => StatusCode::NOT_FOUND,
+                cluster::Error::Refused(Refusal::Acl(AclRefusal::Bootstrapped(_) | AclRefusal::NoToken)) => {
+                    StatusCode::FORBIDDEN
+                }
                 cluster::Error::Refused(_)
                 | cluster::Error::NoLeader
                 | cluster::Error::Propose(_)
@@ -162,11 +181,16 @@ pub(super) fn moved(location: &str) -> Response {
 }
 
 /// Adds what every answer below `/v1/` carries.
-pub(super) fn seal(mut response: Response) -> Response {
+pub(super) fn seal(mut response: Response, fallback: Fallback) -> Response {
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    headers.insert(POLICY, HeaderValue::from_static("allow"));
+    headers.insert(POLICY, HeaderValue::from_static(fallback.as_str()));
     response
+}
+
+/// Tells that rows are missing which the caller may not see.
+pub(super) fn tell_left_out(response: &mut Response) {
+    response.headers_mut().insert(LEFT_OUT, HeaderValue::from_static("true"));
 }
 
 /// Encodes for machines, or for people: four spaces and a newline at the end.

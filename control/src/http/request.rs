@@ -16,8 +16,8 @@ use hyper::body::Incoming;
 
 use super::Api;
 use super::reply::Failure;
-use crate::acl::Access;
-use crate::registry::NodeUpdate;
+use crate::acl::{Access, Secret};
+use crate::registry::{NodeUpdate, Registry};
 
 /// How long a body may pause between two pieces.
 const BODY_IDLE_MAX: Duration = Duration::from_secs(30);
@@ -33,6 +33,8 @@ pub(super) struct Call<'a> {
     /// The query as it was sent.
     pub(super) query: &'a str,
     pub(super) accept_text: bool,
+    /// The token that was given; none without access control.
+    pub(super) token: Option<Secret>,
     /// The body, until it is read, and the length that was announced for it.
     pub(super) body: Option<(Incoming, Option<u64>)>,
 }
@@ -53,15 +55,20 @@ impl Call<'_> {
 
     /// What the caller may do, in the present state.
     pub(super) fn access(&self) -> Result<Access, Failure> {
-        Ok(Access::unrestricted())
+        match self.api.acl.is_enabled() {
+            true => self.access_in(&self.api.cluster.registry()),
+            false => Ok(Access::unrestricted()),
+        }
+    }
+
+    /// What the caller may do, in the state that the answer comes from.
+    pub(super) fn access_in(&self, registry: &Registry) -> Result<Access, Failure> {
+        Ok(self.api.acl.access(registry, self.token.as_ref())?)
     }
 
     /// Refuses what the caller may not do. Resources without names are asked for with an empty one.
     pub(super) fn permit(&self, resource: Resource, name: &str, level: Level) -> Result<(), Failure> {
-        match self.access()?.allows(resource, name, level) {
-            true => Ok(()),
-            false => Err(Failure::Denied(format!("Permission denied: token lacks permission '{resource}:{level}'"))),
-        }
+        Ok(self.access()?.permit(resource, name, level)?)
     }
 
     /// Whether the answer is for people.

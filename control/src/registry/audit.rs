@@ -64,6 +64,7 @@ impl Registry {
         fact(self.graves.by_key.len() == self.graves.by_index.len(), &|| "graves disagree".to_owned())?;
         self.slots.audit()?;
         fact(self.slots.held() == members, &|| "a slot is held by nobody".to_owned())?;
+        self.acl.audit(self.index)?;
         self.audit_sessions()?;
         self.audit_config()
     }

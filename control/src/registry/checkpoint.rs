@@ -14,11 +14,12 @@ use callboard_proto::{Check, Index, Instance, Node, NodeName, ServiceName};
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
+use super::acl::{AclRows, AclTables};
 use super::config_entry::{ConfigRow, folded};
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// Why bytes are not a registry.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,7 @@ struct Rows {
     config: Vec<(Text, Index, Index)>,
     config_changed: Vec<(EntryKind, Index)>,
     slots: Vec<SlotRows>,
+    acl: AclRows,
 }
 
 impl Registry {
@@ -74,6 +76,7 @@ impl Registry {
             sessions: self.sessions.values().cloned().collect(),
             config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
             slots: self.slots.rows(),
+            acl: self.acl.rows(),
             config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
         };
         to.write_all(&[FORMAT])?;
@@ -131,6 +134,7 @@ impl Registry {
             let row = ConfigRow::read(body, created, modified)?;
             registry.config.rows.insert((row.entry.kind(), folded(row.entry.name())), row);
         }
+        registry.acl = AclTables::from_rows(rows.acl);
         registry.slots = SlotTable::from_rows(rows.slots)?;
         registry.config.changed = rows.config_changed.into_iter().collect();
         Ok(registry)

@@ -13,6 +13,8 @@ use callboard_proto::text::Text;
 use callboard_proto::{CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName};
 use serde::{Deserialize, Serialize};
 
+use super::acl::{AclCommand, AclRefusal};
+
 /// A write.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -100,6 +102,8 @@ pub enum Command {
         /// The session.
         id: Text,
     },
+    /// Changes who may do what.
+    Acl(AclCommand),
 }
 
 /// Whether an empty node is kept.
@@ -225,4 +229,7 @@ pub enum Refusal {
     /// No such session.
     #[error("invalid session {0:?}")]
     InvalidSession(Text),
+    /// A write of access control does not fit.
+    #[error(transparent)]
+    Acl(#[from] AclRefusal),
 }

@@ -5,6 +5,7 @@
 //! nothing, and a reader keeps the state it began with. Who calls it: `cluster::machine` applies,
 //! everyone else reads.
 
+mod acl;
 mod audit;
 mod catalog;
 mod checkpoint;
@@ -26,9 +27,11 @@ use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckId, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 use imbl::{OrdMap, OrdSet};
 
+use acl::AclTables;
 use config_entry::ConfigTable;
 use slots::SlotTable;
 
+pub use acl::{AclCommand, AclRefusal, AclTopic, Write};
 pub use catalog::{CheckChange, ServiceRow};
 pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
@@ -55,6 +58,7 @@ pub struct Registry {
     locks: OrdSet<(Text, Text)>,
     graves: Graves,
     config: ConfigTable,
+    acl: AclTables,
     slots: SlotTable,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
@@ -119,6 +123,7 @@ impl Registry {
             Command::ConfigSet { body, cas } => self.set_config(body, cas, &mut change),
             Command::ConfigDelete { kind, name, cas } => self.delete_config(kind, &name, cas, &mut change),
             Command::SessionDestroy { id } => self.end_session(&id, &mut change),
+            Command::Acl(command) => self.write_acl(command, &mut change),
         };
         if change.changed {
             self.index = change.at;

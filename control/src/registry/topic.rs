@@ -7,6 +7,8 @@ use callboard_proto::ServiceName;
 use callboard_proto::config_entry::EntryKind;
 use callboard_proto::text::Text;
 
+use super::acl::AclTopic;
+
 /// Something whose change may change an answer. Service names are folded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
@@ -24,6 +26,8 @@ pub enum Topic {
     Config(EntryKind),
     /// Any session.
     Sessions,
+    /// A table of access control.
+    Acl(AclTopic),
     /// Every key with a prefix. Readers wait on it; writes touch [`Topic::Key`].
     KeyPrefix(Text),
 }

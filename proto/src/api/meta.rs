@@ -17,6 +17,8 @@ pub const EFFECTIVE_CONSISTENCY: &str = "x-consul-effective-consistency";
 pub const QUERY_BACKEND: &str = "x-consul-query-backend";
 /// What happens where no rule speaks.
 pub const DEFAULT_ACL_POLICY: &str = "x-consul-default-acl-policy";
+/// Whether rows were left out that the caller may not see.
+pub const FILTERED_BY_ACLS: &str = "x-consul-results-filtered-by-acls";
 /// The hash of an agent's service, for waiting on a change.
 pub const CONTENT_HASH: &str = "x-consul-contenthash";
 /// Why an answer has an unhealthy status.

@@ -48,7 +48,7 @@ async fn start(registry: Registry, options: DnsOptions) -> Running {
         registry: registry.clone(),
         _stop: stop.clone().drop_guard(),
     };
-    let source: Source = Arc::new(move || registry.load_full());
+    let source: Source = Arc::new(move || Seen { registry: registry.load_full(), access: Access::unrestricted() });
     tokio::spawn(serve_from(source, options, counters, vec![udp], vec![tcp], stop));
     running
 }

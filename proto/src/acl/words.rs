@@ -11,6 +11,8 @@ pub enum Resource {
     Agent,
     /// Events, by name.
     Event,
+    /// Identities of workloads, by name.
+    Identity,
     /// Who may call a service, by the name of the called one.
     Intention,
     /// Keys, by key.
@@ -34,6 +36,51 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Every kind.
+    pub const ALL: [Resource; 14] = [
+        Resource::Acl,
+        Resource::Agent,
+        Resource::Event,
+        Resource::Identity,
+        Resource::Intention,
+        Resource::Key,
+        Resource::Keyring,
+        Resource::Mesh,
+        Resource::Node,
+        Resource::Operator,
+        Resource::Peering,
+        Resource::Query,
+        Resource::Service,
+        Resource::Session,
+    ];
+
+    /// Reads the name that rules and refusals use.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Resource> {
+        Resource::ALL.into_iter().find(|resource| resource.as_str() == word)
+    }
+
+    /// Whether things of this kind have names.
+    #[must_use]
+    pub fn is_named(self) -> bool {
+        !matches!(self, Resource::Acl | Resource::Keyring | Resource::Mesh | Resource::Operator | Resource::Peering)
+    }
+
+    /// Whether names of this kind that differ in case only are the same name, as they are in the registry.
+    #[must_use]
+    pub fn folds(self) -> bool {
+        matches!(
+            self,
+            Resource::Agent
+                | Resource::Identity
+                | Resource::Intention
+                | Resource::Node
+                | Resource::Query
+                | Resource::Service
+                | Resource::Session
+        )
+    }
+
     /// The name that rules and refusals use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -41,6 +88,7 @@ impl Resource {
             Resource::Acl => "acl",
             Resource::Agent => "agent",
             Resource::Event => "event",
+            Resource::Identity => "identity",
             Resource::Intention => "intention",
             Resource::Key => "key",
             Resource::Keyring => "keyring",
@@ -81,6 +129,14 @@ impl Level {
             Level::List => "list",
             Level::Write => "write",
         }
+    }
+}
+
+impl Level {
+    /// Reads the name that rules and refusals use.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Level> {
+        [Level::Read, Level::List, Level::Write].into_iter().find(|level| level.as_str() == word)
     }
 }
 

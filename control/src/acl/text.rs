@@ -1,0 +1,122 @@
+//! Rules as people write them, HCL or JSON.
+//!
+//! Rules are older than today's HCL, which ends blocks and settings with their line. In rules they may follow one another
+//! on one line, so the lines are broken before the text is read.
+
+use callboard_proto::acl::{InvalidRules, RuleSet};
+
+/// Reads the rules of a policy.
+///
+/// # Errors
+/// What is wrong, and where.
+pub(crate) fn rules(text: &str) -> Result<RuleSet, InvalidRules> {
+    if text.trim().is_empty() {
+        return Ok(RuleSet::default());
+    }
+    let json = text.trim_start().starts_with('{');
+    let value = if json { crate::hcl::parse(text) } else { crate::hcl::parse(&broken(text)) };
+    RuleSet::parse(&value.map_err(|reason| InvalidRules(format!("Invalid rules: {reason}")))?)
+}
+
+/// The text with a line of its own for every setting and every brace.
+fn broken(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut letters = text.chars().peekable();
+    // Whether a value is being read: it ends its setting.
+    let mut assigned = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => {
+                out.push('"');
+                while let Some(inside) = letters.next() {
+                    out.push(inside);
+                    match inside {
+                        '\\' => out.extend(letters.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+                if std::mem::take(&mut assigned) {
+                    out.push('\n');
+                }
+            }
+            '#' => comment(&mut out, &mut letters),
+            '/' if letters.peek() == Some(&'/') => comment(&mut out, &mut letters),
+            '=' => {
+                assigned = true;
+                out.push('=');
+            }
+            '{' => {
+                assigned = false;
+                out.push_str("{\n");
+            }
+            '}' => out.push_str("\n}\n"),
+            // Between two settings on one line.
+            ',' | ';' => out.push('\n'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Leaves a comment out, up to the end of its line.
+fn comment(out: &mut String, letters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    for letter in letters.by_ref() {
+        if letter == '\n' {
+            break;
+        }
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard_proto::acl::{Grant, Resource, templates};
+
+    use super::*;
+
+    fn grants(text: &str) -> Vec<(Resource, Grant)> {
+        let rules = rules(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        let mut grants: Vec<_> = rules.iter().map(|rule| (rule.resource, rule.grant)).collect();
+        grants.sort();
+        grants
+    }
+
+    #[test]
+    fn rules_may_stand_on_one_line() {
+        let one = r#"key_prefix "a/" { policy = "read" } service_prefix "" { policy = "read" } operator = "write" acl="read""#;
+        let several = "key_prefix \"a/\" {\n  policy = \"read\" # all\n}\n// more\nservice_prefix \"\" { policy = \"read\" }\noperator = \"write\"\nacl = \"read\"";
+        assert_eq!(grants(one), grants(several));
+        assert_eq!(grants(one).len(), 4);
+        assert_eq!(grants(r#"service "w}e{b" { policy = "write", intentions = "read" }"#).len(), 2);
+        assert_eq!(grants(r#"service "web" { policy = "write" intentions = "deny" }"#).len(), 2);
+        assert_eq!(grants("").len(), 0);
+        assert_eq!(grants(r#"{"key": {"a\"b": {"policy": "write"}}}"#).len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for text in ["{", "key \"a\" {", "key \"a\" { policy = \"fly\" }", "key \"a\"", "wings = \"read\""] {
+            let error = rules(text).unwrap_err().to_string();
+            assert!(error.starts_with("Invalid "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_templates_write_can_be_read() {
+        for template in templates::Template::ALL {
+            let mut read: Vec<_> =
+                rules(&template.text().replace("${.Name}", "web")).unwrap().iter().cloned().collect();
+            let mut meant: Vec<_> = template.rules("web").iter().cloned().collect();
+            read.sort();
+            meant.sort();
+            assert_eq!(read, meant, "{}", template.as_str());
+        }
+        for set in [templates::everything(), templates::reading_everything()] {
+            let all = rules(&templates::hcl(&set)).unwrap();
+            let one = callboard_proto::acl::Authority::of([&all], callboard_proto::acl::Fallback::Deny);
+            let two = callboard_proto::acl::Authority::of([&set], callboard_proto::acl::Fallback::Deny);
+            assert_eq!(one.canonical(), two.canonical());
+        }
+    }
+}
