@@ -54,6 +54,7 @@ pub(crate) fn all() -> Vec<Step> {
             about: "kill -9 under writers, full disk, unwritable folder",
             run: || suite("durability"),
         },
+        Step { name: "linear", about: "one order explains every answer, also under kills", run: || suite("linear") },
         Step { name: "fuzz-smoke", about: "each fuzz target for a few seconds", run: fuzz_smoke },
         Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     ]
