@@ -1,19 +1,40 @@
 //! The command line: one file per noun.
+//!
+//! Here is decided which command is meant, and in whose manner it ends: called as `consul`, or with that as the first
+//! word, the program takes Consul's subcommands and ends with Consul's exit codes; the commands are the same.
 
 mod agent;
+mod catalog;
+mod client;
+mod cluster;
+mod event;
+mod failure;
+mod info;
+mod keygen;
+mod kv;
+mod kv_bulk;
+mod kv_put;
+mod line;
+mod maint;
+mod members;
+mod services;
+mod session;
+mod talk;
+mod version;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::AgentFlags;
-use crate::identity::VERSION;
+use failure::{Failure, Kind, Manner};
 
-/// Exit code of a wrong command line.
-const USAGE: u8 = 2;
+/// What a command ends with: an exit code of its own, mostly zero, or why it failed.
+type Ended = Result<u8, Failure>;
 
-/// Service discovery and client-side load balancing: the control node.
+/// Service discovery and client-side load balancing: the control node, and the operator's command line.
 #[derive(Debug, Parser)]
 #[command(name = "callboard", disable_version_flag = true)]
 struct Cli {
@@ -25,42 +46,105 @@ struct Cli {
 enum Command {
     /// Runs a control node
     Agent(Box<AgentFlags>),
+    /// Lists what is registered
+    Catalog(catalog::Catalog),
+    /// Says something to every node, once
+    Event(event::Fire),
+    /// Makes a node leave whose process is gone
+    ForceLeave(cluster::ForceLeave),
+    /// Shows the numbers of an agent
+    Info(info::Info),
+    /// Lets an agent join others
+    Join(cluster::Join),
+    /// Prints a key for gossip: 32 random bytes in base64
+    Keygen,
+    /// Reads and writes keys
+    Kv(kv::Kv),
+    /// Lets an agent leave the others and end
+    Leave(cluster::Leave),
+    /// Takes a node or an instance out of service, and back
+    Maint(maint::Maint),
+    /// Lists the members of the cluster
+    Members(members::Members),
+    /// Lets an agent read its configuration again
+    Reload(cluster::Reload),
+    /// Registers and deregisters instances
+    Services(services::Services),
+    /// Opens, renews and ends sessions
+    Session(session::Sessions),
     /// Prints the version of this program and of the interface that it speaks
-    Version,
+    Version(version::Version),
 }
 
 /// Runs the program.
 #[must_use]
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments.map(double_dash)) {
+    let (manner, arguments) = called(arguments.collect());
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout and succeeds, a wrong command line to stderr.
-            let code = if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            let code = if error.use_stderr() { ExitCode::from(Kind::Usage.code(manner)) } else { ExitCode::SUCCESS };
             return if error.print().is_err() { ExitCode::FAILURE } else { code };
         }
     };
-    match cli.command {
-        Command::Agent(flags) => agent::run(&flags),
-        Command::Version => {
-            say(&format!("Callboard v{}\nConsul v{VERSION} interface", env!("CARGO_PKG_VERSION")));
-            ExitCode::SUCCESS
+    let ended = match cli.command {
+        Command::Agent(flags) => return agent::run(&flags),
+        command => asked(command, manner),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            talk::complain(&failure);
+            ExitCode::from(failure.kind.code(manner))
         }
     }
 }
 
-/// Flags may be written with one dash, as Consul's users do.
-fn double_dash(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 && !is_number(text) => {
-            format!("-{text}").into()
+/// Runs a command that asks an agent.
+fn asked(command: Command, manner: Manner) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::because(Kind::Failed, "starting", &error))?;
+    runtime.block_on(async {
+        match command {
+            Command::Agent(_) => Ok(0),
+            Command::Catalog(catalog) => catalog::run(catalog).await,
+            Command::Event(fire) => event::run(fire).await,
+            Command::ForceLeave(leave) => cluster::force_leave(leave).await,
+            Command::Info(info) => info::run(info).await,
+            Command::Join(join) => cluster::join(join).await,
+            Command::Keygen => keygen::run(),
+            Command::Kv(kv) => kv::run(kv).await,
+            Command::Leave(leave) => cluster::leave(leave).await,
+            Command::Maint(maint) => maint::run(maint).await,
+            Command::Members(members) => members::run(members).await,
+            Command::Reload(reload) => cluster::reload(reload).await,
+            Command::Services(services) => services::run(services).await,
+            Command::Session(session) => session::run(session).await,
+            Command::Version(version) => version::run(&version, manner),
         }
-        _ => argument,
-    }
+    })
 }
 
-fn is_number(text: &str) -> bool {
-    text[1..].bytes().all(|byte| byte.is_ascii_digit())
+/// Finds out as whom the program was called, and writes its arguments as they are read.
+fn called(mut arguments: Vec<OsString>) -> (Manner, Vec<OsString>) {
+    let program = if arguments.is_empty() { OsString::from("callboard") } else { arguments.remove(0) };
+    let mut manner = match Path::new(&program).file_stem() {
+        Some(name) if name == "consul" => Manner::Consul,
+        _ => Manner::Own,
+    };
+    if arguments.first().is_some_and(|word| word == "consul") {
+        manner = Manner::Consul;
+        arguments.remove(0);
+    }
+    if arguments.first().is_some_and(|word| word == "-v" || word == "-version" || word == "--version") {
+        arguments[0] = "version".into();
+    }
+    let mut command = Cli::command();
+    command.build();
+    let mut written = vec![program];
+    written.extend(line::rewrite(&command, arguments));
+    (manner, written)
 }
 
 #[allow(clippy::print_stdout, reason = "what a command answers goes to standard output")]
@@ -82,14 +166,38 @@ fn complain(error: &dyn std::error::Error) {
 mod tests {
     use super::*;
 
+    fn parse(line: &str) -> (Manner, Result<Cli, clap::Error>) {
+        let (manner, arguments) = called(line.split(' ').map(OsString::from).collect());
+        (manner, Cli::try_parse_from(arguments))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
     #[test]
     fn one_dash_is_as_good_as_two() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' ').map(OsString::from).map(double_dash));
-        let cli = parse("callboard agent -dev -http-port=0 -dns-port -1 -node n1 --bind 127.0.0.1").unwrap();
-        let Command::Agent(flags) = cli.command else { panic!("not an agent") };
+        let (_, cli) = parse("callboard agent -dev -http-port=0 -dns-port -1 -node n1 --bind 127.0.0.1");
+        let Command::Agent(flags) = cli.unwrap().command else { panic!("not an agent") };
         assert!(flags.dev);
         assert_eq!((flags.http_port, flags.dns_port), (Some(0), Some(-1)));
         assert_eq!(flags.node.as_deref(), Some("n1"));
-        assert!(parse("callboard agent -nope").is_err());
+        assert!(parse("callboard agent -nope").1.is_err());
+    }
+
+    #[test]
+    fn the_manner_is_in_the_name() {
+        for (line, expect) in [
+            ("callboard members", Manner::Own),
+            ("callboard consul members", Manner::Consul),
+            ("/usr/bin/consul members", Manner::Consul),
+            ("consul kv get -recurse a", Manner::Consul),
+            ("consul -version", Manner::Consul),
+        ] {
+            let (manner, cli) = parse(line);
+            assert!(cli.is_ok(), "{line}");
+            assert_eq!(manner, expect, "{line}");
+        }
     }
 }
