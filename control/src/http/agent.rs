@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::agent::{AgentService, AgentServiceHealth, ServiceRequest};
 use callboard_proto::api::check::NewCheck;
 use callboard_proto::api::decode::{Unknown, from_slice};
@@ -97,11 +98,17 @@ fn services(call: &Call<'_>) -> Result<Response, Failure> {
     let options = ReadOptions::from_params(&call.params)?;
     let filter = filter::<AgentService>(&options)?;
     let registry = call.api.cluster.registry();
+    let access = call.access_in(&registry)?;
     let services: std::collections::BTreeMap<&InstanceId, AgentService> = local(&registry, &scope.node.name)
+        .filter(|instance| access.allows(Resource::Service, instance.service.as_str(), Level::Read))
         .map(|instance| (&instance.id, AgentService::of(instance, call.api.datacenter())))
         .filter(|(_, service)| filter.matches(service))
         .collect();
-    Ok(json(&services, call.pretty()))
+    let mut response = json(&services, call.pretty());
+    if access.left_out() {
+        reply::tell_left_out(&mut response);
+    }
+    Ok(response)
 }
 
 /// One instance, with a hash to wait on.
@@ -117,9 +124,11 @@ async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     let deadline = Instant::now() + wait_for(wait, fastrand::u64(..));
     loop {
         let registry = call.api.cluster.registry();
+        let access = call.access_in(&registry)?;
         let Some(instance) = local(&registry, &scope.node.name).find(|instance| instance.id.as_str() == id) else {
             return Err(Failure::NotFound(format!("unknown service ID: {id}")));
         };
+        access.permit(Resource::Service, instance.service.as_str(), Level::Read)?;
         let mut service = AgentService::of(instance, call.api.datacenter());
         let hash = content_hash(&service);
         if seen == Some(&hash) {
@@ -165,6 +174,7 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
         checks,
         checks_replace: replace,
     };
+    call.permit_registration(&registration)?;
     call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
     call.api.checks.registered(&node, &beaten);
     Ok(reply::empty())
@@ -175,6 +185,7 @@ async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
     let id = instance_id(call.rest)?;
     let prune = if scope.own { Prune::Keep } else { Prune::EmptyNode };
     let node = scope.node.name;
+    call.permit_instance(&node, &id)?;
     let command = Command::DeregisterInstance { node, id, prune, missing: Missing::Refused };
     call.api.cluster.propose(command).await?;
     Ok(reply::empty())
@@ -204,15 +215,18 @@ async fn service_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
     let enable = enable(call)?;
     let scope = call.scope()?;
     let registry = call.api.cluster.registry();
+    let access = call.access_in(&registry)?;
     let Some(instance) = local(&registry, &scope.node.name).find(|instance| instance.id.as_str() == id) else {
         return Err(Failure::NotFound(unknown_instance(id)));
     };
+    access.permit(Resource::Service, instance.service.as_str(), Level::Write)?;
     maintenance(call, format!("{SERVICE_MAINTENANCE}{id}"), "Service Maintenance Mode", instance.id.clone(), enable)
         .await
 }
 
 async fn node_maintenance(call: &Call<'_>) -> Result<Response, Failure> {
     let enable = enable(call)?;
+    call.permit(Resource::Node, call.scope()?.node.name.as_str(), Level::Write)?;
     maintenance(call, NODE_MAINTENANCE.to_owned(), "Node Maintenance Mode", InstanceId::none(), enable).await
 }
 
@@ -308,6 +322,7 @@ fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let id = call.argument("Missing serviceID")?;
     let registry = call.api.cluster.registry();
+    let access = call.access_in(&registry)?;
     let Some(instance) = local(&registry, &scope.node.name).find(|instance| instance.id.as_str() == id) else {
         let absent = AgentServiceHealth { aggregated_status: "critical".into(), service: None, checks: None };
         let reason = format!("ServiceId {id} not found");
@@ -318,6 +333,7 @@ fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
         };
         return Ok(unhealthy(body, StatusCode::NOT_FOUND, &reason));
     };
+    access.permit(Resource::Service, instance.service.as_str(), Level::Read)?;
     let (status, health) = health(call, &registry, &scope.node.name, instance);
     let body =
         if wants_text(call) { reply::text(StatusCode::OK, status.as_str()) } else { json(&health, call.pretty()) };
@@ -327,6 +343,7 @@ fn health_by_id(call: &Call<'_>) -> Result<Response, Failure> {
 fn health_by_name(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let name = call.argument("Missing service Name")?;
+    call.permit(Resource::Service, name, Level::Read)?;
     let registry = call.api.cluster.registry();
     let found: Vec<_> = local(&registry, &scope.node.name)
         .filter(|instance| instance.service.as_str().eq_ignore_ascii_case(name))

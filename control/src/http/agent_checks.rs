@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use callboard_proto::acl::Level;
 use callboard_proto::api::check::{CheckRequest, CheckUpdate};
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::api::health::HealthCheck;
@@ -13,6 +14,7 @@ use callboard_proto::{Check, CheckId, CheckStatus, Index, InstanceId};
 
 use super::Api;
 use super::describe::*;
+use super::permit::of_check;
 use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, now, put};
@@ -90,13 +92,22 @@ fn checks(call: &Call<'_>) -> Result<Response, Failure> {
     let options = ReadOptions::from_params(&call.params)?;
     let filter = filter::<HealthCheck>(&options)?;
     let registry = call.api.cluster.registry();
+    let access = call.access_in(&registry)?;
     let checks: BTreeMap<&CheckId, HealthCheck> = registry
         .checks_on(&scope.node.name)
+        .filter(|check| {
+            let (resource, name) = of_check(check);
+            access.allows(resource, name, Level::Read)
+        })
         .filter(|check| check.id.as_str() != SERF_HEALTH)
         .map(|check| (&check.id, shown(call.api, check)))
         .filter(|(_, check)| filter.matches(check))
         .collect();
-    Ok(json(&checks, call.pretty()))
+    let mut response = json(&checks, call.pretty());
+    if access.left_out() {
+        reply::tell_left_out(&mut response);
+    }
+    Ok(response)
 }
 
 async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
@@ -117,6 +128,7 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
         checks: vec![new],
         checks_replace: false,
     };
+    call.permit_registration(&registration)?;
     call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
     call.api.checks.registered(&node, &[id]);
     Ok(reply::empty())
@@ -130,8 +142,9 @@ fn check_id(text: &str) -> Result<CheckId, Failure> {
 
 async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
-    let command =
-        Command::DeregisterCheck { node: scope.node.name, id: check_id(call.rest)?, missing: Missing::Refused };
+    let (node, id) = (scope.node.name, check_id(call.rest)?);
+    call.permit_check(&node, &id)?;
+    let command = Command::DeregisterCheck { node, id, missing: Missing::Refused };
     call.api.cluster.propose(command).await?;
     Ok(reply::empty())
 }
@@ -161,6 +174,7 @@ async fn deliver(
 ) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let beat = Beat { node: scope.node.name, id: check_id(call.rest)?, status, output, figures };
+    call.permit_check(&beat.node, &beat.id)?;
     call.api.checks.beat(beat).await?;
     Ok(reply::empty())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::catalog::{CatalogNode, CatalogNodeServices, CatalogService, NodeService, NodeShown};
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::filter::Filter;
@@ -14,7 +15,8 @@ use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
 use super::routes::{Route, get, now};
 use super::select::{
-    filter, has_meta, has_tags, node_name, service_index, service_name, service_rows, service_topics, tags,
+    filter, has_meta, has_tags, node_name, sees, sees_node, service_index, service_name, service_rows, service_topics,
+    tags,
 };
 use crate::acl::Access;
 use crate::registry::{Registry, Topic};
@@ -91,9 +93,10 @@ impl Question for Nodes {
         Some(common_key("nodes", "", &self.options, self.pretty))
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let nodes: Vec<NodeShown> = registry
             .nodes()
+            .filter(|node| sees_node(access, node))
             .filter(|node| has_meta(node, &self.options.node_meta))
             .map(|node| NodeShown::of(node, &self.datacenter))
             .filter(|node| self.filter.matches(node))
@@ -140,12 +143,13 @@ impl Question for Services {
         Some(common_key("services", "", &self.options, self.pretty))
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let mut services: BTreeMap<&ServiceName, BTreeSet<&Text>> = BTreeMap::new();
-        for row in registry.services() {
+        for row in registry.services().filter(|row| access.allows(Resource::Service, row.name.as_str(), Level::Read)) {
             for (node, instance) in registry.members(row) {
                 let shown = !self.looks_at_nodes()
-                    || (has_meta(node, &self.options.node_meta)
+                    || (sees_node(access, node)
+                        && has_meta(node, &self.options.node_meta)
                         && self.filter.matches(&CatalogService::of(node, instance, &self.datacenter)));
                 if shown {
                     services.entry(&row.name).or_default().extend(instance.tags.iter());
@@ -193,8 +197,9 @@ impl Question for ServiceNodes {
         Some(key)
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
+            .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))
             .filter(|service| self.filter.matches(service))
@@ -244,10 +249,13 @@ impl Question for OneNode {
         registry.nodes_index().max(registry.services_index())
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        let node = registry.node(&self.name).map(|node| NodeShown::of(node, &self.datacenter));
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
+        let node = registry.node(&self.name).filter(|node| sees_node(access, node));
+        let shown = node.is_some();
+        let node = node.map(|node| NodeShown::of(node, &self.datacenter));
         let services = registry
             .instances_on(&self.name)
+            .filter(|instance| shown && access.allows(Resource::Service, instance.service.as_str(), Level::Read))
             .map(|instance| NodeService::of(instance))
             .filter(|service| self.filter.matches(service));
         Answer::Json(if self.as_list {

@@ -41,6 +41,7 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.is_ours(&request.datacenter)?;
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let registration = registration(request)?;
+    call.permit_registration(&registration)?;
     call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
     Ok(json(&true, call.pretty()))
 }
@@ -196,10 +197,13 @@ async fn deregister(call: &mut Call<'_>) -> Result<Response, Failure> {
     }
     let node = NodeName::parse(&request.node).map_err(|error| InvalidRequest(format!("Invalid Node: {error}")))?;
     let command = if let Ok(id) = InstanceId::parse(&request.service_id) {
+        call.permit_removal(&node, Some(&id), None)?;
         Command::DeregisterInstance { node, id, prune: Prune::Keep, missing: Missing::Fine }
     } else if let Ok(id) = CheckId::parse(&request.check_id) {
+        call.permit_removal(&node, None, Some(&id))?;
         Command::DeregisterCheck { node, id, missing: Missing::Fine }
     } else if request.service_id.is_empty() && request.check_id.is_empty() {
+        call.permit_removal(&node, None, None)?;
         Command::DeregisterNode { node }
     } else {
         return Err(Failure::BadRequest(

@@ -1,6 +1,7 @@
 //! `/v1/config…`: the rules by which clients reach services.
 
 use callboard_proto::Index;
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::config::ConfigShown;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::config_entry::{ConfigEntry, EntryError, EntryKind};
@@ -13,7 +14,7 @@ use super::kv::index;
 use super::reply::{self, Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{self, Route};
-use crate::acl::Access;
+use crate::acl::{Access, Denial};
 use crate::registry::{Command, ConfigRow, Outcome, Registry, Topic};
 
 /// What is answered here.
@@ -48,6 +49,8 @@ async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
         EntryError::Decode(_) => Failure::BadRequest(error.to_string()),
         EntryError::Invalid(_) => Failure::Refused(error.to_string()),
     })?;
+    let (resource, guard) = guard(entry.kind(), entry.name());
+    call.permit(resource, guard, Level::Write)?;
     let body = String::from_utf8_lossy(&encode(&entry, false)).as_ref().into();
     let outcome = call.api.cluster.propose(Command::ConfigSet { body, cas }).await?;
     Ok(json(&(outcome == Outcome::Held(true)), call.pretty()))
@@ -89,12 +92,39 @@ async fn delete(call: &Call<'_>) -> Result<Response, Failure> {
         return Err(Failure::NotFound("Must provide both a kind and name to delete".to_owned()));
     }
     let kind = parse(kind)?;
+    let (resource, guard) = guard(kind, name);
+    call.permit(resource, guard, Level::Write)?;
     let cas = call.params.get("cas").map(|text| index("cas", text)).transpose()?;
     let outcome = call.api.cluster.propose(Command::ConfigDelete { kind, name: name.into(), cas }).await?;
     Ok(match cas {
         None => json(&serde_json::Map::new(), call.pretty()),
         Some(_) => json(&(outcome == Outcome::Held(true)), call.pretty()),
     })
+}
+
+/// What must be writable to write an entry.
+fn guard(kind: EntryKind, name: &str) -> (Resource, &str) {
+    match kind {
+        EntryKind::ServiceDefaults
+        | EntryKind::ServiceResolver
+        | EntryKind::ServiceSplitter
+        | EntryKind::ServiceRouter => (Resource::Service, name),
+        EntryKind::ServiceIntentions => (Resource::Intention, name),
+        EntryKind::ProxyDefaults
+        | EntryKind::IngressGateway
+        | EntryKind::TerminatingGateway
+        | EntryKind::Mesh
+        | EntryKind::ExportedServices => (Resource::Mesh, ""),
+    }
+}
+
+/// What must be readable to read an entry; nothing for what every proxy has to know.
+fn reading(kind: EntryKind, name: &str) -> Option<(Resource, &str)> {
+    match kind {
+        EntryKind::ProxyDefaults | EntryKind::Mesh => None,
+        EntryKind::IngressGateway | EntryKind::TerminatingGateway => Some((Resource::Service, name)),
+        kind => Some(guard(kind, name)),
+    }
 }
 
 fn show(row: &ConfigRow) -> ConfigShown {
@@ -121,8 +151,12 @@ impl Question for Entries {
         Some(self.key.clone())
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        Answer::Json(encode(&registry.configs(self.kind).map(show).collect::<Vec<_>>(), self.pretty))
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
+        let shown = |row: &&ConfigRow| {
+            reading(self.kind, row.entry.name())
+                .is_none_or(|(resource, name)| access.allows(resource, name, Level::Read))
+        };
+        Answer::Json(encode(&registry.configs(self.kind).filter(shown).map(show).collect::<Vec<_>>(), self.pretty))
     }
 }
 
@@ -144,6 +178,13 @@ impl Question for Entry {
 
     fn is_absent(&self, registry: &Registry) -> bool {
         registry.config(self.kind, &self.name).is_none()
+    }
+
+    fn permit(&self, access: &Access) -> Result<(), Denial> {
+        match reading(self.kind, &self.name) {
+            Some((resource, name)) => access.permit(resource, name, Level::Read),
+            None => Ok(()),
+        }
     }
 
     fn answer(&self, registry: &Registry, _access: &Access) -> Answer {

@@ -1,6 +1,7 @@
 //! `/v1/event/…`: messages to whoever listens.
 
 use callboard_proto::Index;
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::event::{EVENT_BYTES_MAX, UserEvent};
 use callboard_proto::api::meta;
 use callboard_proto::api::query::ReadOptions;
@@ -11,7 +12,7 @@ use regex::{Regex, RegexBuilder};
 use tokio::time::Instant;
 
 use super::describe::*;
-use super::reply::{Failure, Response, json};
+use super::reply::{Failure, Response, json, tell_left_out};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, put};
 use crate::identity::CONSUL_SERVICE;
@@ -39,6 +40,7 @@ const INDEX: HeaderName = HeaderName::from_static(meta::INDEX);
 async fn fire(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let name = call.argument("Missing name")?.to_owned();
+    call.permit(Resource::Event, &name, Level::Write)?;
     let payload = call.body(BODY_MAX).await?;
     let filter = |name: &str| call.params.get(name).unwrap_or("").to_owned();
     let event = UserEvent {
@@ -111,11 +113,16 @@ async fn list(call: &Call<'_>) -> Result<Response, Failure> {
     let deadline = Instant::now() + wait_for(options.wait, fastrand::u64(..));
     let mut over = false;
     loop {
-        let events = call.api.events.list(call.params.filled("name"));
+        let access = call.access()?;
+        let mut events = call.api.events.list(call.params.filled("name"));
+        events.retain(|event| access.allows(Resource::Event, &event.name, Level::Read));
         let index = events.last().map_or(Index::ZERO.on_wire(), |event| event.list_index());
         if options.index != Some(index) || over {
             let mut response = json(&events, call.pretty());
             response.headers_mut().insert(INDEX, HeaderValue::from(index.0));
+            if access.left_out() {
+                tell_left_out(&mut response);
+            }
             return Ok(response);
         }
         let _waits = call.api.telemetry.waiter();

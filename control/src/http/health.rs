@@ -15,7 +15,8 @@ use super::reply::{Failure, Response, encode};
 use super::request::Call;
 use super::routes::{Route, get};
 use super::select::{
-    filter, has_meta, has_tags, node_name, service_index, service_name, service_rows, service_topics, tags,
+    filter, has_meta, has_tags, node_name, sees, sees_check, service_index, service_name, service_rows, service_topics,
+    tags,
 };
 use crate::acl::Access;
 use crate::registry::{Registry, Topic};
@@ -101,8 +102,9 @@ impl Question for ServiceHealth {
         Some(key)
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
+            .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| {
                 let mut entry = entry(registry, node, instance, &self.datacenter);
@@ -179,7 +181,7 @@ impl Question for CheckList {
         }
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let meta = &self.options.node_meta;
         let on_wanted_node =
             |check: &Check| meta.is_empty() || registry.node(&check.node).is_some_and(|node| has_meta(node, meta));
@@ -195,7 +197,7 @@ impl Question for CheckList {
             Which::Nothing => Box::new(std::iter::empty()),
         };
         let checks: Vec<HealthCheck> = rows
-            .filter(|check| on_wanted_node(check))
+            .filter(|check| on_wanted_node(check) && sees_check(access, check))
             .map(|check| HealthCheck::of(check))
             .filter(|check| self.filter.matches(check))
             .collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use callboard_proto::Index;
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::kv::KvShown;
 use callboard_proto::kv::{KEY_MAX, VALUE_MAX};
 use callboard_proto::text::Text;
@@ -15,7 +16,7 @@ use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
 use super::routes::{self, Route};
-use crate::acl::Access;
+use crate::acl::{Access, Denial};
 use crate::registry::{Command, KvCondition, Outcome, Registry, Topic};
 
 /// What is answered here.
@@ -86,6 +87,10 @@ impl Question for One {
         registry.kv_get(&self.key).is_none()
     }
 
+    fn permit(&self, access: &Access) -> Result<(), Denial> {
+        access.permit(Resource::Key, &self.key, Level::Read)
+    }
+
     fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let Some(entry) = registry.kv_get(&self.key) else { return Answer::Absent };
         if !self.raw {
@@ -128,14 +133,23 @@ impl Question for Tree {
         registry.kv_under(&self.prefix).next().is_none()
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        let entries = registry.kv_under(&self.prefix);
+    fn permit(&self, access: &Access) -> Result<(), Denial> {
+        match access.needs_key_list() {
+            true => access.permit(Resource::Key, &self.prefix, Level::List),
+            false => Ok(()),
+        }
+    }
+
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
+        let mut entries = registry
+            .kv_under(&self.prefix)
+            .filter(|entry| access.allows(Resource::Key, &entry.key, Level::Read))
+            .peekable();
+        let nothing = entries.peek().is_none();
         let body = match &self.show {
             // The list of all keys may be empty; anything else that is empty is not there.
-            Show::Keys { .. } if self.prefix.is_empty() && self.is_absent(registry) => {
-                encode::<[&str]>(&[], self.pretty)
-            }
-            _ if self.is_absent(registry) => return Answer::Absent,
+            Show::Keys { .. } if self.prefix.is_empty() && nothing => encode::<[&str]>(&[], self.pretty),
+            _ if nothing => return Answer::Absent,
             Show::Entries => encode(&entries.map(|entry| KvShown::of(entry)).collect::<Vec<_>>(), self.pretty),
             Show::Keys { separator } if separator.is_empty() => {
                 encode(&entries.map(|entry| &*entry.key).collect::<Vec<_>>(), self.pretty)
@@ -182,6 +196,7 @@ async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     exclusive(call, &["cas", "acquire", "release"])?;
     let key: Text = call.argument("Missing key name")?.into();
+    call.permit(Resource::Key, &key, Level::Write)?;
     let flags = match call.params.filled("flags") {
         None => 0,
         Some(text) => index("flags", text)?.0,
@@ -209,9 +224,11 @@ async fn delete(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     exclusive(call, &["recurse", "cas"])?;
     let command = if call.params.has("recurse") {
+        call.access()?.permit_all_under(Resource::Key, call.rest, Level::Write)?;
         Command::KvDeletePrefix { prefix: call.rest.into() }
     } else {
-        let key = call.argument("Missing key name")?.into();
+        let key: Text = call.argument("Missing key name")?.into();
+        call.permit(Resource::Key, &key, Level::Write)?;
         let cas = call.params.get("cas").map(|text| index("cas", text)).transpose()?;
         Command::KvDelete { key, cas }
     };

@@ -18,6 +18,7 @@ mod event;
 mod health;
 mod kv;
 mod openapi;
+mod permit;
 mod reply;
 mod request;
 mod routes;

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::filter::{Fields, Filter};
-use callboard_proto::{Index, Instance, Node, NodeName, ServiceName};
+use callboard_proto::{Check, Index, Instance, Node, NodeName, ServiceName};
 
 use super::reply::Failure;
 use super::request::Call;
+use crate::acl::Access;
 use crate::registry::{Registry, Topic};
 
 /// The tags that an instance must all have.
@@ -23,6 +25,22 @@ pub(super) fn has_tags(instance: &Instance, tags: &[String]) -> bool {
 /// Whether a node has every pair.
 pub(super) fn has_meta(node: &Node, pairs: &[(String, String)]) -> bool {
     pairs.iter().all(|(key, value)| node.meta.get(key).is_some_and(|found| **found == **value))
+}
+
+/// Whether a caller may see a node.
+pub(super) fn sees_node(access: &Access, node: &Node) -> bool {
+    access.allows(Resource::Node, node.name.as_str(), Level::Read)
+}
+
+/// Whether a caller may see an instance and the node that it is on.
+pub(super) fn sees(access: &Access, node: &Node, instance: &Instance) -> bool {
+    sees_node(access, node) && access.allows(Resource::Service, instance.service.as_str(), Level::Read)
+}
+
+/// Whether a caller may see a check: its node, and its service if it is of one.
+pub(super) fn sees_check(access: &Access, check: &Check) -> bool {
+    access.allows(Resource::Node, check.node.as_str(), Level::Read)
+        && (check.instance.is_none() || access.allows(Resource::Service, check.service.as_str(), Level::Read))
 }
 
 /// The filter of a read, bound to the rows that it shows.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::api::session::{Session, SessionCreated, SessionRequest};
@@ -67,6 +68,7 @@ async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {
     let id = uuid::Uuid::new_v4().to_string();
     let session = request.validate(&id, &call.api.identity.node_name, call.api.sessions.ttl_min());
     let session = session.map_err(|error| Failure::Refused(error.0))?;
+    call.permit(Resource::Session, session.node.as_str(), Level::Write)?;
     call.api.cluster.propose(Command::SessionCreate(Box::new(session))).await?;
     Ok(json(&SessionCreated { id }, call.pretty()))
 }
@@ -74,6 +76,7 @@ async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {
 async fn destroy(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let id = session_id(call)?;
+    permit(call, &id)?;
     call.api.cluster.propose(Command::SessionDestroy { id }).await?;
     Ok(json(&true, call.pretty()))
 }
@@ -81,9 +84,23 @@ async fn destroy(call: &Call<'_>) -> Result<Response, Failure> {
 fn renew(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let id = session_id(call)?;
+    permit(call, &id)?;
     match call.api.sessions.renew(&id) {
         Some(session) => Ok(json(&[Session::of(&session)], call.pretty())),
         None => Err(Failure::NotFound(format!("Session id '{}' not found", call.rest))),
+    }
+}
+
+/// Refuses to change a session on a node where the caller may not. An unknown one is nobody's.
+fn permit(call: &Call<'_>, id: &str) -> Result<(), Failure> {
+    if !call.api.acl.is_enabled() {
+        return Ok(());
+    }
+    let registry = call.api.cluster.registry();
+    let access = call.access_in(&registry)?;
+    match registry.session(id) {
+        Some(session) => Ok(access.permit(Resource::Session, session.node.as_str(), Level::Write)?),
+        None => Ok(()),
     }
 }
 
@@ -117,12 +134,14 @@ impl Question for Sessions {
         matches!(&self.which, Which::One(id) if registry.session(id).is_none())
     }
 
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        let show = |session: &Arc<SessionRow>| Session::of(session);
+    fn answer(&self, registry: &Registry, access: &Access) -> Answer {
+        let show = |session: &Arc<SessionRow>| {
+            access.allows(Resource::Session, session.node.as_str(), Level::Read).then(|| Session::of(session))
+        };
         let sessions: Vec<Session> = match &self.which {
-            Which::All => registry.sessions().map(show).collect(),
-            Which::On(node) => registry.sessions_on(node).map(show).collect(),
-            Which::One(id) => registry.session(id).map(show).into_iter().collect(),
+            Which::All => registry.sessions().filter_map(show).collect(),
+            Which::On(node) => registry.sessions_on(node).filter_map(show).collect(),
+            Which::One(id) => registry.session(id).and_then(show).into_iter().collect(),
         };
         Answer::Json(encode(&sessions, self.pretty))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use callboard_proto::acl::{Level, Resource};
 use callboard_proto::check::CheckOwner;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -36,7 +37,7 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/metrics",
-        operations: &[get("This node's numbers as Prometheus text", |call| now(Ok(metrics(call)))).gives(Body::Text)],
+        operations: &[get("This node's numbers as Prometheus text", |call| now(metrics(call))).gives(Body::Text)],
     },
     Route { path: "/ui/", operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest))))] },
 ];
@@ -67,7 +68,7 @@ fn member(call: &Call<'_>) -> Value {
         "Tags": {
             "role": "consul", "dc": identity.datacenter, "id": identity.node_id, "port": identity.server_port.to_string(),
             "build": format!("{VERSION}:callboard"), "vsn": "2", "vsn_min": "2", "vsn_max": "3", "raft_vsn": "3",
-            "segment": "", "wan_join_port": identity.serf_wan_port.to_string(), "acls": "0", "bootstrap": "1",
+            "segment": "", "wan_join_port": identity.serf_wan_port.to_string(), "acls": if call.api.acl.is_enabled() { "1" } else { "0" }, "bootstrap": "1",
             "ft_fs": "1", "ft_si": "1", "grpc_port": "-1", "grpc_tls_port": "-1",
         },
         "Status": 1,
@@ -77,6 +78,11 @@ fn member(call: &Call<'_>) -> Value {
 }
 
 fn members(call: &Call<'_>) -> Result<Response, Failure> {
+    if !call.access()?.may(Resource::Node, call.api.identity.node_name.as_str(), Level::Read) {
+        let mut response = reply::json::<[Value]>(&[], call.pretty());
+        reply::tell_left_out(&mut response);
+        return Ok(response);
+    }
     let mut member = member(call);
     if call.params.get("wan").is_some_and(|wan| wan.is_empty() || wan == "1" || wan == "true") {
         let identity = &call.api.identity;
@@ -89,6 +95,8 @@ fn members(call: &Call<'_>) -> Result<Response, Failure> {
 fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
     let api = call.api;
     let identity = &api.identity;
+    call.permit(Resource::Agent, identity.node_name.as_str(), Level::Read)?;
+    let acl = api.acl.is_enabled();
     let registry = api.cluster.registry();
     let status = api.cluster.status();
     let checks: Vec<_> =
@@ -108,7 +116,7 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
             "AdvertiseAddrLAN": identity.advertise.to_string(), "HTTPPort": identity.http_port, "HTTPSPort": -1,
             "DNSPort": identity.dns_port, "GRPCPort": -1, "GRPCTLSPort": -1, "ServerPort": identity.server_port,
             "SerfPortLAN": identity.serf_port, "SerfPortWAN": identity.serf_wan_port, "ConnectEnabled": false,
-            "ACLsEnabled": false, "ACLDefaultPolicy": "allow", "DNSDomain": identity.domain,
+            "ACLsEnabled": acl, "ACLDefaultPolicy": api.acl.fallback().as_str(), "DNSDomain": identity.domain,
             "EnableRemoteScriptChecks": api.checks.scripts_enabled(), "EnableLocalScriptChecks": api.checks.scripts_enabled(),
             "UIConfig": {"Enabled": identity.console},
         },
@@ -121,7 +129,7 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
             },
             "build": {"prerelease": "", "revision": "", "version": VERSION, "version_metadata": ""},
             "consul": {
-                "acl": "disabled", "bootstrap": "true", "known_datacenters": "1",
+                "acl": if acl { "enabled" } else { "disabled" }, "bootstrap": "true", "known_datacenters": "1",
                 "leader": api.cluster.is_leader().to_string(), "leader_addr": leader_address(call), "server": "true",
             },
             "raft": {
@@ -143,9 +151,10 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
     Ok(reply::json(&body, call.pretty()))
 }
 
-pub(super) fn metrics(call: &Call<'_>) -> Response {
+pub(super) fn metrics(call: &Call<'_>) -> Result<Response, Failure> {
+    call.permit(Resource::Agent, call.api.identity.node_name.as_str(), Level::Read)?;
     let body = call.api.telemetry.render(&call.api.cluster);
     let mut response = reply::text(http::StatusCode::OK, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-    response
+    Ok(response)
 }

@@ -90,6 +90,11 @@ impl Authority {
     #[must_use]
     pub fn allows(&self, resource: Resource, name: &str, level: Level) -> bool {
         let granted = self.tables.get(&resource).and_then(|table| table.grant(&folded(resource, name)));
+        // Whoever runs the cluster runs its mesh and its ties to others, unless those have rules of their own.
+        let granted = granted.or_else(|| match resource {
+            Resource::Mesh | Resource::Peering => self.tables.get(&Resource::Operator)?.grant(""),
+            _ => None,
+        });
         granted.map_or_else(|| self.falls_back(resource), |grant| reaches(grant, level))
     }
 
@@ -243,6 +248,14 @@ mod tests {
         assert!(nothing.allows(Resource::Operator, "", Level::Write));
         assert!(!nothing.allows(Resource::Acl, "", Level::Read));
         assert!(authority(&[json!({"acl": "read"})], Fallback::Deny).allows(Resource::Acl, "", Level::Read));
+    }
+
+    #[test]
+    fn the_mesh_is_the_operators_unless_told() {
+        let may = |rules: Value| authority(&[rules], Fallback::Deny).allows(Resource::Mesh, "", Level::Write);
+        assert!(may(json!({"operator": "write"})));
+        assert!(!may(json!({"operator": "write", "mesh": "read"})));
+        assert!(may(json!({"operator": "read", "mesh": "write"})));
     }
 
     fn rule() -> impl Strategy<Value = Rule> {
