@@ -1,10 +1,9 @@
 //! Why a control node does not start, or stops.
 
 use std::io;
-use std::net::SocketAddr;
 
 use crate::acl::UnwritableTokens;
-use crate::config::ConfigError;
+use crate::config::{Address, ConfigError};
 
 /// What was being done, and what is true afterwards.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +18,7 @@ pub enum Error {
         /// Which port.
         what: &'static str,
         /// Where.
-        address: SocketAddr,
+        address: Address,
         /// The system's reason.
         #[source]
         source: io::Error,

@@ -27,12 +27,14 @@ pub struct Identity {
     pub domain: String,
     /// The address others reach it at.
     pub advertise: IpAddr,
+    /// The address other datacenters would reach it at.
+    pub advertise_wan: IpAddr,
     /// The address its node-to-node port is bound to.
     pub bind: IpAddr,
-    /// The address its client ports are bound to.
-    pub client: IpAddr,
-    /// The bound HTTP port.
-    pub http_port: u16,
+    /// The addresses its client ports are bound to.
+    pub client: Vec<IpAddr>,
+    /// The bound HTTP port; -1 when there is none.
+    pub http_port: i32,
     /// The bound DNS port; -1 when there is none.
     pub dns_port: i32,
     /// The node-to-node port, as it is shown.
@@ -54,13 +56,11 @@ impl Identity {
     #[must_use]
     pub fn node(&self) -> Node {
         let address: Text = self.advertise.to_string().into();
-        let family = if self.advertise.is_ipv4() { "ipv4" } else { "ipv6" };
-        let networks = [
-            ("lan".to_owned(), address.clone()),
-            (format!("lan_{family}"), address.clone()),
-            ("wan".to_owned(), address.clone()),
-            (format!("wan_{family}"), address.clone()),
-        ];
+        let networks = [("lan", self.advertise), ("wan", self.advertise_wan)].into_iter().flat_map(|(network, ip)| {
+            let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
+            let address = Text::from(ip.to_string());
+            [(network.to_owned(), address.clone()), (format!("{network}_{family}"), address)]
+        });
         let own = [("consul-network-segment", ""), ("consul-version", VERSION)];
         let meta = self.node_meta.iter().map(|(key, value)| (key.clone(), value.clone()));
         let own = own.into_iter().map(|(key, value)| (Text::from(key), Text::from(value)));
@@ -68,7 +68,7 @@ impl Identity {
             id: self.node_id.clone(),
             name: self.node_name.clone(),
             address,
-            tagged_addresses: networks.into_iter().collect(),
+            tagged_addresses: networks.collect(),
             meta: meta.chain(own).collect(),
             created: Index::ZERO,
             modified: Index::ZERO,

@@ -2,7 +2,7 @@
 //!
 //! The way through the house, from the outside in:
 //!
-//! - [`cli`] reads the command line, [`config`] the settings, [`server`] builds everything once;
+//! - [`cli`] reads the command line, [`config`] the settings, [`listen`] binds, [`server`] builds everything once;
 //! - [`http`] and [`dns`] answer clients, [`console`] serves the page; they read through one handle,
 //! - [`cluster`]: propose, query, wait; it turns committed batches into
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
@@ -25,6 +25,7 @@ pub mod event;
 pub mod hcl;
 pub mod http;
 pub mod identity;
+pub mod listen;
 pub mod registry;
 pub mod server;
 pub mod session;

@@ -3,7 +3,6 @@
 //! Sockets first (so that a taken port is an error at once), then the registry, then what reads it. The
 //! only module that sees the settings.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use callboard_proto::NodeName;
 use callboard_proto::dns::Zone;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
-use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,42 +24,15 @@ use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
 use crate::http::{Api, HttpLimits, Parts, routes, serve};
 use crate::identity::Identity;
+use crate::listen::Listeners;
 use crate::registry::{Command, Topic};
 use crate::session::{self, SessionSettings, Sessions};
 use crate::telemetry::Telemetry;
 
-/// Connections that may wait to be accepted. Beyond it the system drops them and they try again a second later:
-/// with the usual 128, five thousand watchers took half a minute to come back.
-const BACKLOG: u32 = 4096;
-
-/// The sockets of a control node; tests bring their own.
-pub struct Listeners {
-    /// HTTP.
-    pub http: TcpListener,
-    /// DNS over UDP and TCP, on one port.
-    pub dns: Option<(UdpSocket, TcpListener)>,
-}
-
-impl Listeners {
-    /// Binds what the settings say.
-    ///
-    /// # Errors
-    /// When an address is taken or not ours.
-    pub async fn bind(config: &Config) -> Result<Listeners, Error> {
-        let http = SocketAddr::new(config.client, config.http_port);
-        let http = listen(http).map_err(|source| Error::Bind { what: "HTTP", address: http, source })?;
-        let dns = match config.dns_port {
-            None => None,
-            Some(port) => Some(bind_dns(SocketAddr::new(config.client, port)).await?),
-        };
-        Ok(Listeners { http, dns })
-    }
-}
-
 /// A running control node.
 pub struct Server {
-    /// Where HTTP is served.
-    pub http: SocketAddr,
+    /// Where HTTP is served, first of all; none when it is not, or only on Unix sockets.
+    pub http: Option<SocketAddr>,
     /// Where DNS is served.
     pub dns: Option<SocketAddr>,
     node_name: NodeName,
@@ -76,26 +47,24 @@ impl Server {
     /// # Errors
     /// When the data folder cannot be used or a socket is broken. Nothing is left running.
     pub async fn start(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<Server, Error> {
-        let http = listeners.http.local_addr().map_err(|source| Error::Socket { what: "HTTP", source })?;
-        let dns_address = match &listeners.dns {
-            None => None,
-            Some((_, tcp)) => Some(tcp.local_addr().map_err(|source| Error::Socket { what: "DNS", source })?),
-        };
+        let http = listeners.http_address().map_err(|source| Error::Socket { what: "HTTP", source })?;
+        let dns_address = listeners.dns_address().map_err(|source| Error::Socket { what: "DNS", source })?;
         let acl = Arc::new(Acl::new(acl_settings(&config))?);
-        let address = SocketAddr::new(config.advertise, config.server_port).to_string();
+        let address = SocketAddr::new(config.net.advertise, config.net.server_port).to_string();
         let cluster =
             Cluster::start(ClusterOptions { data_dir: config.data_dir.clone().filter(|_| !config.dev), address })
                 .await?;
-        let identity = Arc::new(identity(&config, &cluster, http.port(), dns_address));
+        let identity = Arc::new(identity(&config, &cluster, http, dns_address));
         let telemetry = Telemetry::new(routes());
         let settings = CheckSettings {
             scripts: config.scripts,
+            scripts_local: config.scripts_local,
             update_interval: config.check_update_interval,
             ..CheckSettings::default()
         };
         let checks = Checks::new(cluster.clone(), settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
-        let limits = HttpLimits { connections_per_client: config.connections_per_client };
+        let limits = HttpLimits { connections_per_client: config.limits.connections_per_client };
         let api = Api::new(Parts {
             cluster: cluster.clone(),
             checks: checks.clone(),
@@ -113,19 +82,20 @@ impl Server {
         tasks.spawn(watch(checks, stop.clone()));
         tasks.spawn(session::watch(sessions, stop.clone()));
         tasks.spawn(serve(api, listeners.http, stop.clone()));
-        if let Some((udp, tcp)) = listeners.dns {
+        if !listeners.dns.is_empty() {
             let counters = telemetry.dns().clone();
+            let (udp, tcp) = listeners.dns.into_iter().unzip();
             tasks.spawn(dns::serve(
                 cluster.clone(),
                 acl.clone(),
                 dns_options(&config),
                 counters,
-                vec![udp],
-                vec![tcp],
+                udp,
+                tcp,
                 stop.clone(),
             ));
         }
-        info!(%http, dns = ?dns_address, "serving");
+        info!(?http, dns = ?dns_address, "serving");
         Ok(Server { http, dns: dns_address, node_name: config.node_name, cluster, tasks, stop })
     }
 
@@ -166,24 +136,27 @@ impl Server {
     }
 }
 
-fn identity(config: &Config, cluster: &Cluster, http_port: u16, dns: Option<SocketAddr>) -> Identity {
+fn identity(config: &Config, cluster: &Cluster, http: Option<SocketAddr>, dns: Option<SocketAddr>) -> Identity {
     // The log's identity is 64 random bits made once; the UUID that clients expect is derived from it.
     let word = |seed| twox_hash::XxHash3_64::oneshot_with_seed(seed, &cluster.node_id().to_be_bytes());
     let node_id = uuid::Uuid::from_u64_pair(word(0), word(1));
-    let node_id = uuid::Builder::from_random_bytes(node_id.into_bytes()).into_uuid();
+    let node_id = uuid::Builder::from_random_bytes(node_id.into_bytes()).into_uuid().to_string();
+    let port = |address: Option<SocketAddr>| address.map_or(-1, |address| i32::from(address.port()));
+    let net = &config.net;
     Identity {
         node_name: config.node_name.clone(),
-        node_id: Text::from(node_id.to_string()),
+        node_id: Text::from(config.node_id.clone().unwrap_or(node_id)),
         datacenter: Text::from(config.datacenter.as_str()),
         domain: config.domain.clone(),
-        advertise: config.advertise,
-        bind: config.bind,
-        client: config.client,
-        http_port,
-        dns_port: dns.map_or(-1, |address| i32::from(address.port())),
-        server_port: config.server_port,
-        serf_port: config.serf_port,
-        serf_wan_port: config.serf_wan_port,
+        advertise: net.advertise,
+        advertise_wan: net.advertise_wan,
+        bind: net.bind,
+        client: net.client.clone(),
+        http_port: port(http),
+        dns_port: port(dns),
+        server_port: net.server_port,
+        serf_port: net.serf_port,
+        serf_wan_port: net.serf_wan_port,
         node_meta: config.node_meta.clone(),
         dev: config.dev,
         console: config.console,
@@ -204,30 +177,6 @@ fn acl_settings(config: &Config) -> AclSettings {
         tokens_file: folder.filter(|_| acl.token_persistence).map(|folder| folder.join("acl-tokens.json")),
         reset_file: folder.map(|folder| folder.join("acl-bootstrap-reset")),
         expiration: None,
-    }
-}
-
-/// Listens, with room for everyone who comes back at once.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As usual for servers: the port is free again at once after a restart.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Binds DNS over UDP and TCP to one port. With port 0 the system picks it for TCP, and it may be taken for UDP.
-async fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
-    let failed = |source| Error::Bind { what: "DNS", address, source };
-    let mut tries = 16;
-    loop {
-        let tcp = listen(address).map_err(failed)?;
-        let bound = tcp.local_addr().map_err(failed)?;
-        match UdpSocket::bind(bound).await {
-            Ok(udp) => return Ok((udp, tcp)),
-            Err(_) if address.port() == 0 && tries > 0 => tries -= 1,
-            Err(error) => return Err(failed(error)),
-        }
     }
 }
 

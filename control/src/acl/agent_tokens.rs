@@ -67,7 +67,7 @@ impl TokenUse {
 }
 
 /// The tokens of this node, by use.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentTokens {
     tokens: BTreeMap<TokenUse, Secret>,
 }

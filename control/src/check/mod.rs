@@ -33,8 +33,10 @@ pub(crate) type Key = (NodeName, CheckId);
 /// What checks may do here.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckSettings {
-    /// Whether checks may run programs.
+    /// Whether checks that are registered over HTTP may run programs.
     pub scripts: bool,
+    /// Whether checks that files define may.
+    pub scripts_local: bool,
     /// How long a change of output alone is held back; each is written after a half to one and a half of it.
     pub update_interval: Duration,
     /// How often critical instances are looked at for reaping.
@@ -45,6 +47,7 @@ impl Default for CheckSettings {
     fn default() -> CheckSettings {
         CheckSettings {
             scripts: false,
+            scripts_local: false,
             update_interval: Duration::from_secs(300),
             reap_interval: Duration::from_secs(30),
         }
@@ -106,10 +109,16 @@ impl Checks {
         Checks { shared: Arc::new(Shared { cluster, settings, state: Mutex::default(), sooner: Notify::new() }) }
     }
 
-    /// Whether checks may run programs.
+    /// Whether checks that are registered over HTTP may run programs.
     #[must_use]
     pub fn scripts_enabled(&self) -> bool {
         self.shared.settings.scripts
+    }
+
+    /// Whether any check may: those that files define are trusted more.
+    #[must_use]
+    pub fn scripts_local_enabled(&self) -> bool {
+        self.shared.settings.scripts || self.shared.settings.scripts_local
     }
 
     /// Refuses a check that may not be run here.

@@ -109,7 +109,7 @@ impl Watcher {
             Probe::Alias { .. } => {
                 self.aliases.insert(key);
             }
-            Probe::Script { .. } if !self.checks.scripts_enabled() => {
+            Probe::Script { .. } if !self.checks.scripts_local_enabled() => {
                 warn!(node = %check.node, check = %check.id, "script checks are disabled; the check stays as it is");
             }
             _ => self.run(key, check, definition.clone(), stop),

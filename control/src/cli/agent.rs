@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::{complain, say};
 use crate::config::{AgentFlags, Config};
 use crate::error::Error;
-use crate::server::{Listeners, Server, reachable};
+use crate::listen::Listeners;
+use crate::server::{Server, reachable};
 
 /// How long the line that says where is served waits for somebody to lead.
 const SIGN_IN_MAX: Duration = Duration::from_secs(5);
@@ -44,15 +45,19 @@ pub(super) fn run(flags: &AgentFlags) -> ExitCode {
 fn log_to_stderr(config: &Config) {
     let filter = EnvFilter::try_from_env("CALLBOARD_LOG").unwrap_or_else(|_| {
         // The engine narrates every step at info; its warnings are enough.
-        EnvFilter::new(format!("{},openraft=error", config.log_level))
+        EnvFilter::new(format!("{},openraft=error", config.log.level))
     });
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    if config.log_json { log.json().init() } else { log.init() }
+    if config.log.json { log.json().init() } else { log.init() }
 }
 
 async fn agent(config: Config) -> Result<(), Error> {
+    for note in &config.notes {
+        info!(setting = note, "taken, and not needed");
+    }
     let pid_file = config.pid_file.clone();
+    let on_sockets = config.net.http.first().map(ToString::to_string);
     let stop = CancellationToken::new();
     let listeners = Listeners::bind(&config).await?;
     let server = Server::start(config, listeners, stop.clone()).await?;
@@ -64,7 +69,8 @@ async fn agent(config: Config) -> Result<(), Error> {
         tracing::warn!(within = ?SIGN_IN_MAX, "nobody leads yet; reads that need a leader fail until somebody does");
     }
     let dns = server.dns.map(|address| reachable(address).to_string());
-    say(&serde_json::json!({"http": reachable(server.http).to_string(), "dns": dns}).to_string());
+    let http = server.http.map(|address| reachable(address).to_string()).or(on_sockets);
+    say(&serde_json::json!({"http": http, "dns": dns}).to_string());
     let result = server.run().await;
     if let Some(path) = &pid_file
         && let Err(error) = std::fs::remove_file(path)

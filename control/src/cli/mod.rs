@@ -36,7 +36,7 @@ type Ended = Result<u8, Failure>;
 
 /// Service discovery and client-side load balancing: the control node, and the operator's command line.
 #[derive(Debug, Parser)]
-#[command(name = "callboard", disable_version_flag = true)]
+#[command(name = "callboard", disable_version_flag = true, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -180,7 +180,7 @@ mod tests {
     fn one_dash_is_as_good_as_two() {
         let (_, cli) = parse("callboard agent -dev -http-port=0 -dns-port -1 -node n1 --bind 127.0.0.1");
         let Command::Agent(flags) = cli.unwrap().command else { panic!("not an agent") };
-        assert!(flags.dev);
+        assert_eq!(flags.dev, Some(true));
         assert_eq!((flags.http_port, flags.dns_port), (Some(0), Some(-1)));
         assert_eq!(flags.node.as_deref(), Some("n1"));
         assert!(parse("callboard agent -nope").1.is_err());

@@ -1,63 +1,53 @@
-//! The `acl` part of a configuration file: Consul's keys, in today's and in earlier spellings.
+//! Access control: whether there is any, what holds where no rule does, and the tokens that the node itself uses.
+
+use std::time::Duration;
 
 use callboard_proto::acl::Fallback;
 use callboard_proto::duration::GoDuration;
-use serde::Deserialize;
 
+use super::keys::keys;
 use super::{ConfigError, invalid};
 use crate::acl::{AgentTokens, Secret, TokenUse};
 
-/// A secret in a file: never printed.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub(super) struct FileSecret(String);
+const CACHE: &str = "rights are found in this node's own copy of the registry, and are never old";
 
-impl std::fmt::Debug for FileSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<hidden>")
+keys! {
+    pub(super) struct AclKeys {
+        pub(super) enabled: Option<bool>,
+        pub(super) default_policy: Option<String>,
+        pub(super) down_policy: Option<String>,
+        pub(super) enable_token_persistence: Option<bool>,
+        pub(super) enable_key_list_policy: Option<bool>,
+        pub(super) tokens: TokenKeys,
+    }
+    unneeded {
+        token_ttl: CACHE,
+        policy_ttl: CACHE,
+        role_ttl: CACHE,
+        enable_token_replication: "there is one datacenter, so nothing is replicated into another",
+        msp_disable_bootstrap: "it belongs to the commercial product",
     }
 }
 
-/// The keys of `acl`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct AclFile {
-    enabled: Option<bool>,
-    default_policy: Option<String>,
-    /// There is no other datacenter to be down.
-    #[serde(rename = "down_policy")]
-    _down_policy: Option<String>,
-    enable_token_persistence: Option<bool>,
-    enable_key_list_policy: Option<bool>,
-    #[serde(rename = "enable_token_replication")]
-    _enable_token_replication: Option<bool>,
-    /// What is kept here is always the newest, so these have nothing to bound.
-    #[serde(rename = "token_ttl")]
-    _token_ttl: Option<GoDuration>,
-    #[serde(rename = "policy_ttl")]
-    _policy_ttl: Option<GoDuration>,
-    #[serde(rename = "role_ttl")]
-    _role_ttl: Option<GoDuration>,
-    tokens: TokensFile,
-}
-
-/// The keys of `acl.tokens`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TokensFile {
-    #[serde(alias = "master")]
-    initial_management: Option<FileSecret>,
-    default: Option<FileSecret>,
-    agent: Option<FileSecret>,
-    #[serde(alias = "agent_master")]
-    agent_recovery: Option<FileSecret>,
-    replication: Option<FileSecret>,
-    config_file_service_registration: Option<FileSecret>,
-    dns: Option<FileSecret>,
+keys! {
+    pub(super) struct TokenKeys {
+        pub(super) initial_management: Option<String>,
+        pub(super) master: Option<String>,
+        pub(super) agent: Option<String>,
+        pub(super) agent_recovery: Option<String>,
+        pub(super) agent_master: Option<String>,
+        pub(super) default: Option<String>,
+        pub(super) replication: Option<String>,
+        pub(super) config_file_service_registration: Option<String>,
+        pub(super) dns: Option<String>,
+    }
+    unneeded {
+        managed_service_provider: "it belongs to the commercial product",
+    }
 }
 
 /// Access control, as it was set up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AclConfig {
     /// Whether there is any.
     pub enabled: bool,
@@ -73,85 +63,52 @@ pub struct AclConfig {
     pub tokens: AgentTokens,
 }
 
-impl AclFile {
-    /// Takes over what a later file says.
-    pub(super) fn merge(&mut self, later: AclFile) {
-        fn take<T>(mine: &mut Option<T>, later: Option<T>) {
-            if later.is_some() {
-                *mine = later;
-            }
-        }
-        take(&mut self.enabled, later.enabled);
-        take(&mut self.default_policy, later.default_policy);
-        take(&mut self.enable_token_persistence, later.enable_token_persistence);
-        take(&mut self.enable_key_list_policy, later.enable_key_list_policy);
-        let (mine, later) = (&mut self.tokens, later.tokens);
-        take(&mut mine.initial_management, later.initial_management);
-        take(&mut mine.default, later.default);
-        take(&mut mine.agent, later.agent);
-        take(&mut mine.agent_recovery, later.agent_recovery);
-        take(&mut mine.replication, later.replication);
-        take(&mut mine.config_file_service_registration, later.config_file_service_registration);
-        take(&mut mine.dns, later.dns);
-    }
-
-    /// Takes the settings as a whole.
+impl AclKeys {
     pub(super) fn resolve(self) -> Result<AclConfig, ConfigError> {
-        let fallback = match self.default_policy.as_deref() {
-            None | Some("allow") => Fallback::Allow,
-            Some("deny") => Fallback::Deny,
-            Some(other) => {
-                return Err(invalid("acl.default_policy", format!("{other:?} is none of allow, deny")));
-            }
-        };
-        let mut tokens = AgentTokens::default();
+        if let Some(policy) = &self.down_policy
+            && !matches!(policy.as_str(), "allow" | "deny" | "extend-cache" | "async-cache")
+        {
+            let reason = format!("{policy:?} is none of allow, deny, extend-cache, async-cache");
+            return Err(invalid("acl.down_policy", reason));
+        }
         let given = [
             (TokenUse::Default, self.tokens.default),
             (TokenUse::Agent, self.tokens.agent),
-            (TokenUse::AgentRecovery, self.tokens.agent_recovery),
+            (TokenUse::AgentRecovery, self.tokens.agent_recovery.or(self.tokens.agent_master)),
             (TokenUse::Replication, self.tokens.replication),
             (TokenUse::ConfigFileRegistration, self.tokens.config_file_service_registration),
             (TokenUse::Dns, self.tokens.dns),
         ];
+        let mut tokens = AgentTokens::default();
         for (token_use, token) in given {
-            tokens.set(token_use, token.as_ref().map_or("", |token| &token.0));
+            tokens.set(token_use, token.as_deref().unwrap_or(""));
         }
-        let initial = self.tokens.initial_management.filter(|token| !token.0.is_empty());
+        let initial = self.tokens.initial_management.or(self.tokens.master).filter(|token| !token.is_empty());
         Ok(AclConfig {
             enabled: self.enabled.unwrap_or(false),
-            fallback,
+            fallback: fallback("acl.default_policy", self.default_policy.as_deref())?.unwrap_or_default(),
             key_list_policy: self.enable_key_list_policy.unwrap_or(false),
             token_persistence: self.enable_token_persistence.unwrap_or(false),
-            initial_management: initial.map(|token| Secret::new(&token.0)),
+            initial_management: initial.map(|token| Secret::new(&token)),
             tokens,
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_are_read_and_secrets_are_not_told() {
-        let text =
-            r#"{"enabled": true, "default_policy": "deny", "tokens": {"master": "s3", "agent": "s4", "dns": ""}}"#;
-        let mut file: AclFile = serde_json::from_str(text).unwrap();
-        file.merge(serde_json::from_str(r#"{"tokens": {"agent": "s5"}, "enable_key_list_policy": true}"#).unwrap());
-        let told = format!("{file:?}");
-        assert!(!told.contains("s3") && !told.contains("s5"), "{told}");
-        let config = file.resolve().unwrap();
-        assert!(config.enabled && config.key_list_policy && config.fallback == Fallback::Deny);
-        assert_eq!(config.initial_management, Some(Secret::new("s3")));
-        assert_eq!(config.tokens.get(TokenUse::Agent), Some(&Secret::new("s5")));
-        assert_eq!(config.tokens.get(TokenUse::Dns), None);
-        let told = format!("{config:?}");
-        assert!(!told.contains("s3") && !told.contains("s5"), "{told}");
+/// Reads a policy.
+pub(super) fn fallback(key: &str, text: Option<&str>) -> Result<Option<Fallback>, ConfigError> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("allow") => Ok(Some(Fallback::Allow)),
+        Some("deny") => Ok(Some(Fallback::Deny)),
+        Some(other) => Err(invalid(key, format!("{other:?} is none of allow, deny"))),
     }
+}
 
-    #[test]
-    fn a_wrong_policy_is_named() {
-        let file: AclFile = serde_json::from_str(r#"{"default_policy": "maybe"}"#).unwrap();
-        assert!(file.resolve().unwrap_err().to_string().contains("acl.default_policy: \"maybe\""));
+/// A duration that must be more than nothing.
+pub(super) fn positive(key: &str, given: Option<GoDuration>, default: Duration) -> Result<Duration, ConfigError> {
+    match given {
+        None => Ok(default),
+        Some(given) => given.positive().ok_or_else(|| invalid(key, "must be more than 0")),
     }
 }

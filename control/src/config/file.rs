@@ -1,207 +1,208 @@
-//! Configuration files: Consul's keys, in JSON or TOML, later files over earlier ones.
+//! What one configuration file may say: Consul's keys, those of a noun of their own in the file of that noun.
+//!
+//! A key is used, or taken and left aside for a reason that is logged once at start; any other is refused.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use callboard_proto::duration::GoDuration;
-use serde::Deserialize;
+use serde_json::Value;
 
-use super::acl::AclFile;
-use super::{AgentFlags, ConfigError};
+use super::acl::AclKeys;
+use super::cluster::{AutopilotKeys, PerformanceKeys};
+use super::connect::ConnectKeys;
+use super::dns::DnsConfig;
+use super::keys::keys;
+use super::limits::{HttpKeys, LimitKeys};
+use super::net::{AddressKeys, PortKeys, SocketKeys};
+use super::telemetry::TelemetryKeys;
+use super::tls::TlsKeys;
 
-/// One configuration file, with Consul's keys.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct FileConfig {
-    pub(super) server: Option<bool>,
-    pub(super) bootstrap: Option<bool>,
-    pub(super) node_name: Option<String>,
-    pub(super) node_meta: BTreeMap<String, String>,
-    pub(super) datacenter: Option<String>,
-    pub(super) primary_datacenter: Option<String>,
-    pub(super) domain: Option<String>,
-    pub(super) alt_domain: Option<String>,
-    pub(super) bind_addr: Option<String>,
-    pub(super) advertise_addr: Option<String>,
-    pub(super) client_addr: Option<String>,
-    pub(super) data_dir: Option<PathBuf>,
-    pub(super) pid_file: Option<PathBuf>,
-    pub(super) log_level: Option<String>,
-    pub(super) log_json: Option<bool>,
-    pub(super) ports: Ports,
-    pub(super) recursors: Vec<String>,
-    pub(super) dns_config: DnsConfig,
-    pub(super) enable_script_checks: Option<bool>,
-    pub(super) enable_local_script_checks: Option<bool>,
-    pub(super) check_update_interval: Option<GoDuration>,
-    pub(super) session_ttl_min: Option<GoDuration>,
-    pub(super) ui_config: UiConfig,
-    pub(super) limits: Limits,
-    pub(super) acl: AclFile,
-}
+/// There is one datacenter.
+const ONE_DATACENTER: &str = "there is one datacenter, so nothing is joined over the wide area";
+/// The log is our own.
+const OWN_LOG: &str = "the log is another engine's, which is not tuned by it";
+/// Gossip is our own.
+const OWN_GOSSIP: &str = "gossip between control nodes keeps its own times";
+/// A feature of the commercial product.
+const COMMERCIAL: &str = "it belongs to the commercial product";
+/// Nothing calls home.
+const NO_CALL_HOME: &str = "nothing is reported to anybody";
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Ports {
-    pub(super) http: Option<i32>,
-    pub(super) dns: Option<i32>,
-    pub(super) server: Option<u16>,
-    pub(super) serf_lan: Option<u16>,
-    pub(super) serf_wan: Option<u16>,
-    pub(super) https: Option<i32>,
-    pub(super) grpc: Option<i32>,
-    pub(super) grpc_tls: Option<i32>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct UiConfig {
-    pub(super) enabled: Option<bool>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Limits {
-    pub(super) http_max_conns_per_client: Option<usize>,
-}
-
-/// The keys of `dns_config`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DnsConfig {
-    /// How long an answer about a node may be kept.
-    pub node_ttl: Option<GoDuration>,
-    /// How long an answer about a service may be kept: by name, by `prefix*`, or `*`.
-    pub service_ttl: BTreeMap<String, GoDuration>,
-    /// Leaves warning instances out.
-    pub only_passing: Option<bool>,
-    /// Says so when an answer was cut.
-    pub enable_truncate: Option<bool>,
-    /// The most answers over UDP without EDNS.
-    pub udp_answer_limit: Option<usize>,
-    /// The most addresses in any answer.
-    pub a_record_limit: Option<usize>,
-    /// How long a recursor may take.
-    pub recursor_timeout: Option<GoDuration>,
-    /// `sequential` or `random`.
-    pub recursor_strategy: Option<String>,
-    /// Leaves names uncompressed.
-    pub disable_compression: Option<bool>,
-    /// Adds a node's pairs as TXT.
-    pub enable_additional_node_meta_txt: Option<bool>,
-    /// The start-of-authority record.
-    pub soa: SoaConfig,
-}
-
-/// The keys of `dns_config.soa`, in seconds.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SoaConfig {
-    /// How often secondaries refresh.
-    pub refresh: Option<u32>,
-    /// How soon they retry.
-    pub retry: Option<u32>,
-    /// When they give up.
-    pub expire: Option<u32>,
-    /// How long a "no" may be kept.
-    pub min_ttl: Option<u32>,
-}
-
-/// The files to read, in order.
-pub(super) fn files(flags: &AgentFlags) -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files = flags.config_file.clone();
-    for dir in &flags.config_dir {
-        let listed = std::fs::read_dir(dir).map_err(|source| ConfigError::Read { path: dir.clone(), source })?;
-        let mut found = Vec::new();
-        for entry in listed {
-            let path = entry.map_err(|source| ConfigError::Read { path: dir.clone(), source })?.path();
-            if path.extension().is_some_and(|ending| ending == "json" || ending == "toml") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        files.extend(found);
+keys! {
+    /// The console.
+    pub(super) struct UiKeys {
+        pub(super) enabled: Option<bool>,
     }
-    Ok(files)
-}
-
-/// Reads one file, by its ending as JSON or TOML.
-pub(super) fn read(path: &Path) -> Result<FileConfig, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let toml = path.extension().is_some_and(|ending| ending == "toml");
-    let parsed = if toml {
-        toml::from_str(&text).map_err(|error| error.to_string())
-    } else {
-        serde_json::from_str(&text).map_err(|error| error.to_string())
-    };
-    parsed.map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason: nearest(reason) })
-}
-
-/// Replaces the list of all known keys by the one that was probably meant.
-pub(super) fn nearest(reason: String) -> String {
-    let Some((head, list)) = reason.split_once(", expected one of ") else { return reason };
-    let Some(unknown) = head.split('`').nth(1) else { return reason };
-    let known = list.split('`').skip(1).step_by(2);
-    match known.min_by_key(|known| strsim::damerau_levenshtein(unknown, known)) {
-        Some(known) => format!("{head}; did you mean `{known}`?"),
-        None => reason,
+    unneeded {
+        dir: "the console is built in",
+        content_path: "the console is served under /ui/",
+        metrics_provider: "the console shows this node's own numbers",
+        metrics_provider_files: "the console shows this node's own numbers",
+        metrics_provider_options_json: "the console shows this node's own numbers",
+        metrics_proxy: "the console shows this node's own numbers",
+        dashboard_url_templates: "the console links to no dashboard",
     }
 }
 
-impl FileConfig {
-    /// Takes over what a later file says: values replace, maps merge, lists append.
-    pub(super) fn merge(&mut self, later: FileConfig) {
-        macro_rules! take {
-            ($($field:ident).+) => {
-                if later.$($field).+.is_some() {
-                    self.$($field).+ = later.$($field).+;
-                }
-            };
-        }
-        take!(server);
-        take!(bootstrap);
-        take!(node_name);
-        take!(datacenter);
-        take!(primary_datacenter);
-        take!(domain);
-        take!(alt_domain);
-        take!(bind_addr);
-        take!(advertise_addr);
-        take!(client_addr);
-        take!(data_dir);
-        take!(pid_file);
-        take!(log_level);
-        take!(log_json);
-        take!(ports.http);
-        take!(ports.dns);
-        take!(ports.server);
-        take!(ports.serf_lan);
-        take!(ports.serf_wan);
-        take!(ports.https);
-        take!(ports.grpc);
-        take!(ports.grpc_tls);
-        take!(enable_script_checks);
-        take!(enable_local_script_checks);
-        take!(check_update_interval);
-        take!(session_ttl_min);
-        take!(ui_config.enabled);
-        take!(limits.http_max_conns_per_client);
-        take!(dns_config.node_ttl);
-        take!(dns_config.only_passing);
-        take!(dns_config.enable_truncate);
-        take!(dns_config.udp_answer_limit);
-        take!(dns_config.a_record_limit);
-        take!(dns_config.recursor_timeout);
-        take!(dns_config.recursor_strategy);
-        take!(dns_config.disable_compression);
-        take!(dns_config.enable_additional_node_meta_txt);
-        take!(dns_config.soa.refresh);
-        take!(dns_config.soa.retry);
-        take!(dns_config.soa.expire);
-        take!(dns_config.soa.min_ttl);
-        self.acl.merge(later.acl);
-        self.node_meta.extend(later.node_meta);
-        self.dns_config.service_ttl.extend(later.dns_config.service_ttl);
-        self.recursors.extend(later.recursors);
+keys! {
+    /// Config entries that are written when there are none of their name.
+    pub(super) struct EntryKeys {
+        pub(super) bootstrap: Vec<Value>,
+    }
+}
+
+keys! {
+    /// One configuration file, or all of them joined.
+    pub(super) struct FileConfig {
+        // Names and places.
+        pub(super) node_name: Option<String>,
+        pub(super) node_id: Option<String>,
+        pub(super) node_meta: BTreeMap<String, String>,
+        pub(super) datacenter: Option<String>,
+        pub(super) primary_datacenter: Option<String>,
+        pub(super) domain: Option<String>,
+        pub(super) alt_domain: Option<String>,
+        pub(super) data_dir: Option<PathBuf>,
+        pub(super) pid_file: Option<PathBuf>,
+        // Addresses and ports.
+        pub(super) bind_addr: Option<String>,
+        pub(super) advertise_addr: Option<String>,
+        pub(super) advertise_addr_wan: Option<String>,
+        pub(super) client_addr: Option<String>,
+        pub(super) serf_lan: Option<String>,
+        pub(super) addresses: AddressKeys,
+        pub(super) ports: PortKeys,
+        pub(super) unix_sockets: SocketKeys,
+        pub(super) translate_wan_addrs: Option<bool>,
+        // The log of the program.
+        pub(super) log_level: Option<String>,
+        pub(super) log_json: Option<bool>,
+        pub(super) log_file: Option<PathBuf>,
+        pub(super) log_rotate_bytes: Option<u64>,
+        pub(super) log_rotate_duration: Option<GoDuration>,
+        pub(super) log_rotate_max_files: Option<i64>,
+        // DNS.
+        pub(super) recursors: Vec<String>,
+        pub(super) dns_config: DnsConfig,
+        // Reads.
+        pub(super) default_query_time: Option<GoDuration>,
+        pub(super) max_query_time: Option<GoDuration>,
+        pub(super) discovery_max_stale: Option<GoDuration>,
+        // Checks, and what is defined.
+        pub(super) enable_script_checks: Option<bool>,
+        pub(super) enable_local_script_checks: Option<bool>,
+        pub(super) check_update_interval: Option<GoDuration>,
+        pub(super) check_output_max_size: Option<u64>,
+        pub(super) discard_check_output: Option<bool>,
+        pub(super) session_ttl_min: Option<GoDuration>,
+        pub(super) service: Vec<Value>,
+        pub(super) services: Vec<Value>,
+        pub(super) check: Vec<Value>,
+        pub(super) checks: Vec<Value>,
+        pub(super) config_entries: EntryKeys,
+        // The cluster.
+        pub(super) server: Option<bool>,
+        pub(super) bootstrap: Option<bool>,
+        pub(super) bootstrap_expect: Option<u64>,
+        pub(super) start_join: Vec<String>,
+        pub(super) retry_join: Vec<String>,
+        pub(super) retry_interval: Option<GoDuration>,
+        pub(super) retry_max: Option<u64>,
+        pub(super) rejoin_after_leave: Option<bool>,
+        pub(super) reconnect_timeout: Option<GoDuration>,
+        pub(super) leave_on_terminate: Option<bool>,
+        pub(super) skip_leave_on_interrupt: Option<bool>,
+        pub(super) non_voting_server: Option<bool>,
+        pub(super) read_replica: Option<bool>,
+        pub(super) encrypt: Option<String>,
+        pub(super) encrypt_verify_incoming: Option<bool>,
+        pub(super) encrypt_verify_outgoing: Option<bool>,
+        pub(super) disable_keyring_file: Option<bool>,
+        pub(super) autopilot: AutopilotKeys,
+        pub(super) performance: PerformanceKeys,
+        // Who may do what, and in which words it is said.
+        pub(super) acl: AclKeys,
+        pub(super) tls: TlsKeys,
+        pub(super) ca_file: Option<PathBuf>,
+        pub(super) ca_path: Option<PathBuf>,
+        pub(super) cert_file: Option<PathBuf>,
+        pub(super) key_file: Option<PathBuf>,
+        pub(super) tls_min_version: Option<String>,
+        pub(super) verify_incoming: Option<bool>,
+        pub(super) verify_incoming_https: Option<bool>,
+        pub(super) verify_incoming_rpc: Option<bool>,
+        pub(super) verify_outgoing: Option<bool>,
+        pub(super) verify_server_hostname: Option<bool>,
+        pub(super) server_name: Option<String>,
+        pub(super) connect: ConnectKeys,
+        pub(super) default_intention_policy: Option<String>,
+        // Bounds.
+        pub(super) limits: LimitKeys,
+        pub(super) http_config: HttpKeys,
+        pub(super) disable_http_unprintable_char_filter: Option<bool>,
+        pub(super) telemetry: TelemetryKeys,
+        pub(super) ui: Option<bool>,
+        pub(super) ui_config: UiKeys,
+        pub(super) auto_reload_config: Option<bool>,
+    }
+    unneeded {
+        advertise_addr_ipv4: "one advertised address is enough; its family is shown",
+        advertise_addr_ipv6: "one advertised address is enough; its family is shown",
+        advertise_addr_wan_ipv4: "one advertised address is enough; its family is shown",
+        advertise_addr_wan_ipv6: "one advertised address is enough; its family is shown",
+        advertise_reconnect_timeout: "reconnect_timeout decides for all",
+        audit: COMMERCIAL,
+        auto_config: "certificates and tokens are given in files",
+        auto_encrypt: "certificates are given in files",
+        cache: "every read is answered from this node's own copy",
+        cloud: NO_CALL_HOME,
+        disable_anonymous_signature: NO_CALL_HOME,
+        disable_coordinates: "coordinates cost next to nothing and are always kept",
+        disable_host_node_id: "the node's id is always made at random",
+        disable_remote_exec: "programs are never run from afar",
+        disable_update_check: NO_CALL_HOME,
+        enable_acl_replication: ONE_DATACENTER,
+        enable_agent_tls_for_checks: "checks use the certificates of their own definition",
+        enable_central_service_config: "config entries are always served",
+        enable_debug: "no profiling endpoints are served",
+        enable_syslog: "the log goes to standard error, from where the service manager takes it",
+        experiments: "there are none to choose from",
+        gossip_lan: OWN_GOSSIP,
+        gossip_wan: ONE_DATACENTER,
+        license_path: COMMERCIAL,
+        locality: COMMERCIAL,
+        partition: COMMERCIAL,
+        peering: ONE_DATACENTER,
+        primary_gateways: ONE_DATACENTER,
+        primary_gateways_interval: ONE_DATACENTER,
+        protocol: "there is one version of the protocol between control nodes",
+        raft_boltdb: OWN_LOG,
+        raft_logstore: OWN_LOG,
+        raft_protocol: OWN_LOG,
+        raft_snapshot_interval: OWN_LOG,
+        raft_snapshot_threshold: OWN_LOG,
+        raft_trailing_logs: OWN_LOG,
+        reconnect_timeout_wan: ONE_DATACENTER,
+        reporting: NO_CALL_HOME,
+        retry_interval_wan: ONE_DATACENTER,
+        retry_join_wan: ONE_DATACENTER,
+        retry_max_wan: ONE_DATACENTER,
+        rpc: "readers are woken by the registry itself",
+        segment: COMMERCIAL,
+        segments: COMMERCIAL,
+        serf_lan_allowed_cidrs: "gossip is sealed by `encrypt` instead",
+        serf_wan: ONE_DATACENTER,
+        serf_wan_allowed_cidrs: ONE_DATACENTER,
+        server_rejoin_age_max: "a server that comes back is told what it missed, however long it was away",
+        start_join_wan: ONE_DATACENTER,
+        syslog_facility: "the log goes to standard error, from where the service manager takes it",
+        tls_cipher_suites: "only suites that are strong are offered",
+        tls_prefer_server_cipher_suites: "only suites that are strong are offered",
+        ui_content_path: "the console is served under /ui/",
+        ui_dir: "the console is built in",
+        use_streaming_backend: "readers are woken by the registry itself",
+        watches: "the agent runs no handlers; run `callboard watch` with the same words beside it",
+        xds: "Envoy's configuration protocol is not served",
     }
 }

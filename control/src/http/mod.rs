@@ -32,7 +32,7 @@ use std::sync::Arc;
 use callboard_proto::text::Text;
 
 pub use routes::names as routes;
-pub use serve::{HttpLimits, serve};
+pub use serve::{Door, HttpLimits, serve};
 
 use crate::acl::Acl;
 use crate::check::Checks;

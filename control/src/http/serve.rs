@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -45,6 +45,33 @@ const SEND_BUFFER_MAX: usize = 256 * 1024;
 /// When an idle HTTP/2 connection is asked whether it is there, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Under which address those who come over Unix sockets are counted, all together.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Where HTTP comes in.
+#[derive(Debug)]
+pub enum Door {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket, which speaks HTTP/1.1 only.
+    Unix(UnixListener),
+}
+
+/// A connection that was accepted.
+enum Arrived {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<(Arrived, IpAddr)> {
+        match self {
+            Door::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (Arrived::Tcp(stream), peer.ip())),
+            Door::Unix(listener) => listener.accept().await.map(|(stream, _)| (Arrived::Unix(stream), LOCAL)),
+        }
+    }
+}
 
 /// Bounds of the HTTP interface.
 #[derive(Debug, Clone, Copy)]
@@ -94,15 +121,26 @@ impl Drop for Place {
 }
 
 /// Serves until told to stop, then lets open requests finish for a bounded time.
-pub async fn serve(api: Arc<Api>, listener: TcpListener, stop: CancellationToken) {
+pub async fn serve(api: Arc<Api>, doors: Vec<Door>, stop: CancellationToken) {
     let clients = Clients::default();
     let connections = TaskTracker::new();
+    let loops = doors.iter().map(|door| accept(&api, door, &clients, &connections, &stop));
+    futures_util::future::join_all(loops).await;
+    // Nobody comes in any more, while those who are in finish.
+    drop(doors);
+    connections.close();
+    if tokio::time::timeout(DRAIN_MAX, connections.wait()).await.is_err() {
+        warn!(left = connections.len(), "connections were cut off at the end of the drain");
+    }
+}
+
+async fn accept(api: &Arc<Api>, door: &Door, clients: &Clients, connections: &TaskTracker, stop: &CancellationToken) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
+            accepted = door.accept() => accepted,
+            () = stop.cancelled() => return,
         };
-        let (stream, peer) = match accepted {
+        let (arrived, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to come back instead of spinning.
@@ -111,22 +149,24 @@ pub async fn serve(api: Arc<Api>, listener: TcpListener, stop: CancellationToken
                 continue;
             }
         };
-        match clients.enter(peer.ip(), api.limits.connections_per_client) {
-            Some(place) => {
-                connections.spawn(connection(api.clone(), stream, place, stop.clone()));
+        match (clients.enter(peer, api.limits.connections_per_client), arrived) {
+            (Some(place), Arrived::Tcp(stream)) => {
+                connections.spawn(over_tcp(api.clone(), stream, place, stop.clone()));
             }
-            None => {
+            (Some(place), Arrived::Unix(stream)) => {
+                connections.spawn(over_unix(api.clone(), stream, place, stop.clone()));
+            }
+            (None, Arrived::Tcp(stream)) => {
+                connections.spawn(refuse(stream, api.limits.connections_per_client));
+            }
+            (None, Arrived::Unix(stream)) => {
                 connections.spawn(refuse(stream, api.limits.connections_per_client));
             }
         }
     }
-    connections.close();
-    if tokio::time::timeout(DRAIN_MAX, connections.wait()).await.is_err() {
-        warn!(left = connections.len(), "connections were cut off at the end of the drain");
-    }
 }
 
-async fn connection(api: Arc<Api>, stream: TcpStream, place: Place, stop: CancellationToken) {
+async fn over_tcp(api: Arc<Api>, stream: TcpStream, place: Place, stop: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = &error as &dyn std::error::Error, "setting TCP_NODELAY failed");
     }
@@ -152,6 +192,14 @@ async fn connection(api: Arc<Api>, stream: TcpStream, place: Place, stop: Cancel
     drop(place);
 }
 
+async fn over_unix(api: Arc<Api>, stream: UnixStream, place: Place, stop: CancellationToken) {
+    let _open = api.telemetry.connection();
+    if let Err(error) = plain(&api, stream, stop).await {
+        debug!(error = &error as &dyn std::error::Error, "connection ended");
+    }
+    drop(place);
+}
+
 /// Looks at the first bytes of a connection without taking them.
 async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
     let mut start = [0; PREFACE_START.len()];
@@ -167,7 +215,10 @@ async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Serves HTTP/1.1: one request at a time.
-async fn plain(api: &Api, stream: TcpStream, stop: CancellationToken) -> hyper::Result<()> {
+async fn plain<S>(api: &Api, stream: S, stop: CancellationToken) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = service_fn(|request| async { Ok::<_, Infallible>(handle(api, request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -185,7 +236,10 @@ async fn plain(api: &Api, stream: TcpStream, stop: CancellationToken) -> hyper::
 }
 
 /// Serves HTTP/2: many requests at a time, each its own task.
-async fn multiplexed(api: &Arc<Api>, stream: TcpStream, stop: CancellationToken) -> hyper::Result<()> {
+async fn multiplexed<S>(api: &Arc<Api>, stream: S, stop: CancellationToken) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = service_fn(|request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(handle(&api, request).await) }
@@ -210,7 +264,7 @@ async fn multiplexed(api: &Arc<Api>, stream: TcpStream, stop: CancellationToken)
     }
 }
 
-async fn refuse(mut stream: TcpStream, max: usize) {
+async fn refuse<S: AsyncWrite + Unpin>(mut stream: S, max: usize) {
     let text = format!(
         "Your IP is issuing too many concurrent connections, please rate limit your calls (limits.http_max_conns_per_client = {max})\n"
     );

@@ -105,6 +105,7 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
     let services = registry.instances_on(&identity.node_name).count();
     let meta: serde_json::Map<String, Value> =
         identity.node().meta.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
+    let client: Vec<String> = identity.client.iter().map(ToString::to_string).collect();
     let body = json!({
         "Config": {
             "Datacenter": identity.datacenter, "PrimaryDatacenter": identity.datacenter, "NodeName": identity.node_name,
@@ -112,12 +113,13 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
         },
         "DebugConfig": {
             "Datacenter": identity.datacenter, "NodeName": identity.node_name, "ServerMode": true, "DevMode": identity.dev,
-            "Bootstrap": true, "ClientAddrs": [identity.client.to_string()], "BindAddr": identity.bind.to_string(),
+            "Bootstrap": true, "ClientAddrs": client, "BindAddr": identity.bind.to_string(),
             "AdvertiseAddrLAN": identity.advertise.to_string(), "HTTPPort": identity.http_port, "HTTPSPort": -1,
             "DNSPort": identity.dns_port, "GRPCPort": -1, "GRPCTLSPort": -1, "ServerPort": identity.server_port,
             "SerfPortLAN": identity.serf_port, "SerfPortWAN": identity.serf_wan_port, "ConnectEnabled": false,
             "ACLsEnabled": acl, "ACLDefaultPolicy": api.acl.fallback().as_str(), "DNSDomain": identity.domain,
-            "EnableRemoteScriptChecks": api.checks.scripts_enabled(), "EnableLocalScriptChecks": api.checks.scripts_enabled(),
+            "EnableRemoteScriptChecks": api.checks.scripts_enabled(),
+            "EnableLocalScriptChecks": api.checks.scripts_local_enabled(),
             "UIConfig": {"Enabled": identity.console},
         },
         "Coord": {"Vec": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5},

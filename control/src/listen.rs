@@ -1,0 +1,119 @@
+//! The sockets of a control node, bound before anything else, so that a taken port is an error at once.
+//!
+//! TCP, UDP and Unix sockets; what is said on them is others' business. `server` hands them out; tests bring their
+//! own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use tokio::net::{TcpListener, TcpSocket, UdpSocket, UnixListener};
+
+use crate::config::{Address, Config, SocketRights};
+use crate::error::Error;
+use crate::http::Door;
+
+/// Connections that may wait to be accepted. Beyond it the system drops them and they try again a second later:
+/// with the usual 128, five thousand watchers took half a minute to come back.
+const BACKLOG: u32 = 4096;
+
+/// The sockets of a control node; tests bring their own.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// HTTP.
+    pub http: Vec<Door>,
+    /// DNS over UDP and TCP, on one port each.
+    pub dns: Vec<(UdpSocket, TcpListener)>,
+}
+
+impl Listeners {
+    /// Binds what the settings say.
+    ///
+    /// # Errors
+    /// When an address is taken or not ours. Nothing stays bound.
+    pub async fn bind(config: &Config) -> Result<Listeners, Error> {
+        if let Some(address) = config.net.https.first() {
+            let source = io::Error::new(io::ErrorKind::Unsupported, "HTTPS is not served yet; set ports.https to -1");
+            return Err(Error::Bind { what: "HTTPS", address: address.clone(), source });
+        }
+        let mut listeners = Listeners::default();
+        for address in &config.net.http {
+            let failed = |source| Error::Bind { what: "HTTP", address: address.clone(), source };
+            listeners.http.push(match address {
+                Address::Ip(address) => Door::Tcp(listen(*address).map_err(failed)?),
+                Address::Unix(path) => Door::Unix(listen_unix(path, &config.net.sockets).map_err(failed)?),
+            });
+        }
+        for address in &config.net.dns {
+            listeners.dns.push(bind_dns(*address).await?);
+        }
+        Ok(listeners)
+    }
+
+    /// The first TCP address of HTTP.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub fn http_address(&self) -> io::Result<Option<SocketAddr>> {
+        let tcp = self.http.iter().find_map(|door| match door {
+            Door::Tcp(listener) => Some(listener),
+            Door::Unix(_) => None,
+        });
+        tcp.map(TcpListener::local_addr).transpose()
+    }
+
+    /// The first address of DNS.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub fn dns_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.dns.first().map(|(_, tcp)| tcp.local_addr()).transpose()
+    }
+}
+
+/// Listens, with room for everyone who comes back at once.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As usual for servers: the port is free again at once after a restart.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Listens on a Unix socket. One that a dead process left behind is replaced; anything else there is left alone.
+fn listen_unix(path: &Path, rights: &SocketRights) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Err(error) => return Err(error),
+        }
+    }
+    let listener = UnixListener::bind(path)?;
+    if rights.user.is_some() || rights.group.is_some() {
+        std::os::unix::fs::chown(path, rights.user, rights.group)?;
+    }
+    if let Some(mode) = rights.mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(listener)
+}
+
+/// Binds DNS over UDP and TCP to one port. With port 0 the system picks it for TCP, and it may be taken for UDP.
+async fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
+    let failed = |source| Error::Bind { what: "DNS", address: Address::Ip(address), source };
+    let mut tries = 16;
+    loop {
+        let tcp = listen(address).map_err(failed)?;
+        let bound = tcp.local_addr().map_err(failed)?;
+        match UdpSocket::bind(bound).await {
+            Ok(udp) => return Ok((udp, tcp)),
+            Err(_) if address.port() == 0 && tries > 0 => tries -= 1,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
