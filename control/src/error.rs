@@ -35,6 +35,9 @@ pub enum Error {
     /// The registry cannot be opened. What it holds is untouched.
     #[error("opening the registry")]
     Open(#[from] callboard_consensus::Error),
+    /// The certificates of a port cannot be used. Nothing was started.
+    #[error("certificates")]
+    Tls(#[from] crate::tls::TlsError),
     /// The tokens that this node was given before cannot be read. Nothing was started.
     #[error("reading what access control kept")]
     Tokens(#[from] UnwritableTokens),

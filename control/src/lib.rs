@@ -7,7 +7,7 @@
 //! - [`cluster`]: propose, query, wait; it turns committed batches into
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
-//! - [`event`] remembers what was only said.
+//! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`] remembers what was only said.
 //!
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
 //! imports only the words of `callboard-proto`.
@@ -17,6 +17,7 @@ pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod connect;
 pub mod console;
 mod deadlines;
 pub mod dns;
@@ -30,6 +31,7 @@ pub mod registry;
 pub mod server;
 pub mod session;
 pub mod telemetry;
+pub mod tls;
 pub mod watch;
 
 pub use error::Error;

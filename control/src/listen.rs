@@ -23,6 +23,8 @@ const BACKLOG: u32 = 4096;
 pub struct Listeners {
     /// HTTP.
     pub http: Vec<Door>,
+    /// HTTPS.
+    pub https: Vec<TcpListener>,
     /// DNS over UDP and TCP, on one port each.
     pub dns: Vec<(UdpSocket, TcpListener)>,
 }
@@ -33,16 +35,22 @@ impl Listeners {
     /// # Errors
     /// When an address is taken or not ours. Nothing stays bound.
     pub async fn bind(config: &Config) -> Result<Listeners, Error> {
-        if let Some(address) = config.net.https.first() {
-            let source = io::Error::new(io::ErrorKind::Unsupported, "HTTPS is not served yet; set ports.https to -1");
-            return Err(Error::Bind { what: "HTTPS", address: address.clone(), source });
-        }
         let mut listeners = Listeners::default();
         for address in &config.net.http {
             let failed = |source| Error::Bind { what: "HTTP", address: address.clone(), source };
             listeners.http.push(match address {
                 Address::Ip(address) => Door::Tcp(listen(*address).map_err(failed)?),
                 Address::Unix(path) => Door::Unix(listen_unix(path, &config.net.sockets).map_err(failed)?),
+            });
+        }
+        for address in &config.net.https {
+            let failed = |source| Error::Bind { what: "HTTPS", address: address.clone(), source };
+            listeners.https.push(match address {
+                Address::Ip(address) => listen(*address).map_err(failed)?,
+                Address::Unix(_) => {
+                    let reason = "HTTPS is served on TCP ports only; HTTP may have a Unix socket";
+                    return Err(failed(io::Error::new(io::ErrorKind::Unsupported, reason)));
+                }
             });
         }
         for address in &config.net.dns {
@@ -58,9 +66,17 @@ impl Listeners {
     pub fn http_address(&self) -> io::Result<Option<SocketAddr>> {
         let tcp = self.http.iter().find_map(|door| match door {
             Door::Tcp(listener) => Some(listener),
-            Door::Unix(_) => None,
+            Door::Tls(..) | Door::Unix(_) => None,
         });
         tcp.map(TcpListener::local_addr).transpose()
+    }
+
+    /// The first address of HTTPS.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub fn https_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.https.first().map(TcpListener::local_addr).transpose()
     }
 
     /// The first address of DNS.

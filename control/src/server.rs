@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_proto::NodeName;
+use callboard_proto::acl::Fallback;
+use callboard_proto::config_entry::Action;
 use callboard_proto::dns::Zone;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
@@ -19,20 +21,24 @@ use tracing::{error, info};
 use crate::acl::{self, Acl, AclSettings};
 use crate::check::{CheckSettings, Checks, watch};
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::config::Config;
+use crate::config::{Config, TlsInterface};
+use crate::connect::{self, Authority, AuthorityOptions};
 use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
-use crate::http::{Api, HttpLimits, Parts, routes, serve};
+use crate::http::{Api, Door, HttpLimits, Parts, routes, serve};
 use crate::identity::Identity;
 use crate::listen::Listeners;
 use crate::registry::{Command, Topic};
 use crate::session::{self, SessionSettings, Sessions};
 use crate::telemetry::Telemetry;
+use crate::tls::{self, Purpose, Tls, TlsSettings, TlsVersion};
 
 /// A running control node.
 pub struct Server {
     /// Where HTTP is served, first of all; none when it is not, or only on Unix sockets.
     pub http: Option<SocketAddr>,
+    /// Where HTTPS is served, first of all.
+    pub https: Option<SocketAddr>,
     /// Where DNS is served.
     pub dns: Option<SocketAddr>,
     node_name: NodeName,
@@ -48,6 +54,11 @@ impl Server {
     /// When the data folder cannot be used or a socket is broken. Nothing is left running.
     pub async fn start(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<Server, Error> {
         let http = listeners.http_address().map_err(|source| Error::Socket { what: "HTTP", source })?;
+        let https = listeners.https_address().map_err(|source| Error::Socket { what: "HTTPS", source })?;
+        let tls = match https {
+            None => None,
+            Some(_) => Some(Tls::load(Purpose::Https, tls_settings(&config.tls.https))?),
+        };
         let dns_address = listeners.dns_address().map_err(|source| Error::Socket { what: "DNS", source })?;
         let acl = Arc::new(Acl::new(acl_settings(&config))?);
         let address = SocketAddr::new(config.net.advertise, config.net.server_port).to_string();
@@ -64,11 +75,13 @@ impl Server {
         };
         let checks = Checks::new(cluster.clone(), settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
+        let authority = Authority::new(cluster.clone(), authority_options(&config, &identity));
         let limits = HttpLimits { connections_per_client: config.limits.connections_per_client };
         let api = Api::new(Parts {
             cluster: cluster.clone(),
             checks: checks.clone(),
             sessions: sessions.clone(),
+            authority: authority.clone(),
             acl: acl.clone(),
             identity: identity.clone(),
             telemetry: telemetry.clone(),
@@ -81,7 +94,13 @@ impl Server {
         }
         tasks.spawn(watch(checks, stop.clone()));
         tasks.spawn(session::watch(sessions, stop.clone()));
-        tasks.spawn(serve(api, listeners.http, stop.clone()));
+        tasks.spawn(connect::watch(authority, stop.clone()));
+        let mut doors = listeners.http;
+        if let Some(tls) = tls {
+            doors.extend(listeners.https.into_iter().map(|listener| Door::Tls(listener, tls.clone())));
+            tasks.spawn(tls::watch(vec![tls], stop.clone()));
+        }
+        tasks.spawn(serve(api, doors, stop.clone()));
         if !listeners.dns.is_empty() {
             let counters = telemetry.dns().clone();
             let (udp, tcp) = listeners.dns.into_iter().unzip();
@@ -95,8 +114,8 @@ impl Server {
                 stop.clone(),
             ));
         }
-        info!(?http, dns = ?dns_address, "serving");
-        Ok(Server { http, dns: dns_address, node_name: config.node_name, cluster, tasks, stop })
+        info!(?http, ?https, dns = ?dns_address, "serving");
+        Ok(Server { http, https, dns: dns_address, node_name: config.node_name, cluster, tasks, stop })
     }
 
     /// Waits until the node's own rows are written, as they are once somebody leads.
@@ -177,6 +196,37 @@ fn acl_settings(config: &Config) -> AclSettings {
         tokens_file: folder.filter(|_| acl.token_persistence).map(|folder| folder.join("acl-tokens.json")),
         reset_file: folder.map(|folder| folder.join("acl-bootstrap-reset")),
         expiration: None,
+    }
+}
+
+fn tls_settings(interface: &TlsInterface) -> TlsSettings {
+    TlsSettings {
+        ca_file: interface.ca_file.clone(),
+        ca_path: interface.ca_path.clone(),
+        cert_file: interface.cert_file.clone(),
+        key_file: interface.key_file.clone(),
+        min_version: match interface.version_min {
+            crate::config::TlsVersion::V1_2 => TlsVersion::V1_2,
+            crate::config::TlsVersion::V1_3 => TlsVersion::V1_3,
+        },
+        verify_incoming: interface.verify_incoming,
+        verify_outgoing: interface.verify_outgoing,
+        verify_server_hostname: interface.verify_server_hostname,
+    }
+}
+
+fn authority_options(config: &Config, identity: &Identity) -> AuthorityOptions {
+    // What no intention fits is decided as what no rule fits, unless it has a policy of its own.
+    let ruled = if config.acl.enabled { config.acl.fallback } else { Fallback::Allow };
+    let fallback = config.connect.default_intention_policy.unwrap_or(ruled);
+    AuthorityOptions {
+        datacenter: identity.datacenter.clone(),
+        enabled: config.connect.enabled,
+        default_action: match fallback {
+            Fallback::Allow => Action::Allow,
+            Fallback::Deny => Action::Deny,
+        },
+        first: config.connect.ca_config.0.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - words: [`name`], [`index`], [`node`], [`instance`], [`check`], [`definition`], [`kv`], [`session`], [`text`]:
 //!   rows as the registry stores them;
-//! - [`config_entry`]: the rules by which clients reach services;
+//! - [`config_entry`]: the rules by which clients reach services; [`intention`]: which of them count for a call;
 //! - [`acl`]: what access control protects, and how far;
 //! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
 //! - [`duration`]: Go-style durations, both ways;
@@ -23,6 +23,7 @@ pub mod duration;
 pub mod filter;
 pub mod index;
 pub mod instance;
+pub mod intention;
 pub mod kv;
 pub mod name;
 pub mod node;

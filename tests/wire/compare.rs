@@ -55,10 +55,30 @@ fn varies(key: &str, recorded: &Value, ours: &Value) -> bool {
             (Some(recorded), Some(ours)) => (recorded == 0) == (ours == 0),
             _ => false,
         },
+        // Certificates and what is derived from them.
+        "ID" if is_fingerprint(recorded) => is_fingerprint(ours),
         "ID" => is_uuid(recorded) && is_uuid(ours),
+        "ExternalTrustDomain" => is_uuid(recorded) && is_uuid(ours),
+        "ActiveRootID" | "SigningKeyID" => is_fingerprint(recorded) && is_fingerprint(ours),
+        "CertPEM" | "PrivateKeyPEM" | "RootCert" => ours.as_str().is_some_and(|text| text.starts_with("-----BEGIN ")),
+        "NotBefore" | "NotAfter" | "ValidAfter" | "ValidBefore" => {
+            let length = |value: &Value| value.as_str().map(str::len);
+            length(recorded) == length(ours) && ours.as_str().is_some_and(|text| text.ends_with('Z'))
+        }
+        "SerialNumber" => match (recorded, ours) {
+            (Value::Number(_), Value::Number(_)) => true,
+            _ => is_fingerprint(recorded) && is_fingerprint(ours),
+        },
+        "TrustDomain" => ours.as_str().is_some_and(|text| text.len() == 43 && text.ends_with(".consul")),
         "ContentHash" => recorded.is_string() && ours.as_str().is_some_and(|text| !text.is_empty()),
         _ => false,
     }
+}
+
+/// Pairs of digits with colons between them.
+fn is_fingerprint(value: &Value) -> bool {
+    let pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+    value.as_str().is_some_and(|text| text.split(':').all(pair))
 }
 
 fn is_uuid(value: &Value) -> bool {

@@ -78,6 +78,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/catalog/services?filter", "=consul", "9.3: only instances that match the filter contribute"),
     ("GET /v1/catalog/services?filter", "=min", "9.3: only instances that match the filter contribute"),
     ("GET /v1/kv/a?cached", "=header x-cache", "2.4: X-Cache on cache-able reads with ?cached"),
+    ("GET /v1/connect/", "=header x-consul-effective-consistency", "2.4: connect reads carry the same header set"),
+    ("GET /v1/connect/ca/configuration", "=Config.RotationPeriod", "20.1: Config has RotationPeriod"),
+    ("GET /v1/agent/connect/ca/leaf/", "=header x-consul-knownleader", "2.4: leaf carries the index header set"),
+    ("GET /v1/agent/connect/ca/leaf/", "=header x-consul-lastcontact", "2.4: leaf carries the index header set"),
+    ("GET /v1/discovery-chain/", "Partition", "20.3: Partition is default"),
+    ("GET /v1/discovery-chain/", "=Chain.Default", "20.3: Default tells that no entry says anything"),
     // What is this node's own.
     ("GET /v1/agent/members", "[].Port", "1: ports of the default, the recorded ones were free ports"),
     ("GET /v1/agent/members", "Tags.id", "5.10: the node's own id"),

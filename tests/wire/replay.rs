@@ -45,11 +45,11 @@ fn recorded_exchanges_are_answered_alike() {
         let ask = || {
             let reply = node.http.request(method, path, body.as_bytes());
             let reply = reply.unwrap_or_else(|error| panic!("{request}: {error}"));
-            (unlike(&exchange, &reply), given_id(&reply))
+            (unlike(&exchange, &reply), serde_json::from_slice(&reply.body).ok().as_ref().and_then(given_id))
         };
         let (mut found, given) = ask();
-        if let (Some(recorded), Some(ours)) = (exchange["json"]["ID"].as_str(), given) {
-            ids.push((recorded.to_owned(), ours));
+        if let (Some(recorded), Some(ours)) = (given_id(&exchange["json"]), given) {
+            ids.push((recorded, ours));
         }
         if method == "GET" {
             // Alias checks follow what they stand for a moment later: a read that is unlike is asked again.
@@ -82,10 +82,9 @@ fn recorded_exchanges_are_answered_alike() {
     );
 }
 
-/// The id in an answer to a write that made something.
-fn given_id(reply: &Reply) -> Option<String> {
-    let value: Value = serde_json::from_slice(&reply.body).ok()?;
-    value["ID"].as_str().map(str::to_owned)
+/// The id in an answer to a write that made something, or the name of the mesh.
+fn given_id(value: &Value) -> Option<String> {
+    value["ID"].as_str().or_else(|| value["TrustDomain"].as_str()).map(str::to_owned)
 }
 
 /// Every place in which an answer is unlike the recorded one: `status`, `header X`, `text` or a place in the JSON.
@@ -173,6 +172,11 @@ fn plain(path: &str, value: &Value) -> Value {
                 }
             }
             kept
+        }
+        // The only partition stands in ids since there are partitions (contract, 20.3).
+        path if path.starts_with("/v1/discovery-chain/") => {
+            let text = value.to_string().replace(".default.default.dc1\"", ".default.dc1\"");
+            serde_json::from_str(&text).expect("it was JSON before")
         }
         // In the order of their ids, which are random: brought into the order in which they were made.
         path if path.starts_with("/v1/session/") => {

@@ -70,7 +70,12 @@ async fn agent(config: Config) -> Result<(), Error> {
     }
     let dns = server.dns.map(|address| reachable(address).to_string());
     let http = server.http.map(|address| reachable(address).to_string()).or(on_sockets);
-    say(&serde_json::json!({"http": http, "dns": dns}).to_string());
+    let https = server.https.map(|address| reachable(address).to_string());
+    let mut said = serde_json::json!({"http": http, "dns": dns});
+    if let Some(https) = https {
+        said["https"] = https.into();
+    }
+    say(&said.to_string());
     let result = server.run().await;
     if let Some(path) = &pid_file
         && let Err(error) = std::fs::remove_file(path)

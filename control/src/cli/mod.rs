@@ -20,6 +20,7 @@ mod members;
 mod services;
 mod session;
 mod talk;
+mod tls;
 mod version;
 
 use std::ffi::OsString;
@@ -72,6 +73,9 @@ enum Command {
     Services(services::Services),
     /// Opens, renews and ends sessions
     Session(session::Sessions),
+    /// Makes certificates for agents
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// Prints the version of this program and of the interface that it speaks
     Version(version::Version),
 }
@@ -121,6 +125,7 @@ fn asked(command: Command, manner: Manner) -> Ended {
             Command::Reload(reload) => cluster::reload(reload).await,
             Command::Services(services) => services::run(services).await,
             Command::Session(session) => session::run(session).await,
+            Command::Tls(command) => tls::run(&command),
             Command::Version(version) => version::run(&version, manner),
         }
     })

@@ -45,7 +45,7 @@ impl std::fmt::Debug for CaConfig {
 }
 
 impl ConnectSettings {
-    pub(super) fn resolve(file: &FileConfig, dev: bool) -> Result<ConnectSettings, ConfigError> {
+    pub(super) fn resolve(file: &FileConfig) -> Result<ConnectSettings, ConfigError> {
         let keys = &file.connect;
         match keys.ca_provider.as_deref() {
             None | Some("consul" | "") => {}
@@ -60,7 +60,7 @@ impl ConnectSettings {
             Some(_) => return Err(invalid("connect.ca_config", "must be an object")),
         };
         Ok(ConnectSettings {
-            enabled: keys.enabled.unwrap_or(dev),
+            enabled: keys.enabled.unwrap_or(true),
             ca_config: CaConfig(ca_config),
             default_intention_policy: fallback("default_intention_policy", file.default_intention_policy.as_deref())?,
         })

@@ -114,7 +114,7 @@ pub(super) fn resolve(dev: bool, sources: Sources, host: &Host) -> Result<Config
         definitions,
         cluster: ClusterSettings::resolve(&file, dev)?,
         tls: TlsSettings::resolve(&file)?,
-        connect: ConnectSettings::resolve(&file, dev)?,
+        connect: ConnectSettings::resolve(&file)?,
         limits: LimitSettings::resolve(&file)?,
         http: HttpSettings::resolve(&file)?,
         console: file.ui_config.enabled.or(file.ui).unwrap_or(true),

@@ -12,10 +12,15 @@ mod blocking;
 mod catalog;
 mod catalog_write;
 mod config;
+mod connect;
+mod connect_agent;
 mod describe;
+mod discovery_chain;
 mod dispatch;
 mod event;
 mod health;
+mod intention;
+mod intention_write;
 mod kv;
 mod openapi;
 mod permit;
@@ -37,6 +42,7 @@ pub use serve::{Door, HttpLimits, serve};
 use crate::acl::Acl;
 use crate::check::Checks;
 use crate::cluster::Cluster;
+use crate::connect::Authority;
 use crate::event::Events;
 use crate::identity::Identity;
 use crate::session::Sessions;
@@ -50,6 +56,8 @@ pub struct Parts {
     pub checks: Checks,
     /// The sessions that are renewed here.
     pub sessions: Sessions,
+    /// Who signs for the services of the mesh.
+    pub authority: Authority,
     /// Who may do what.
     pub acl: Arc<Acl>,
     /// This node.
@@ -65,6 +73,7 @@ pub struct Api {
     cluster: Cluster,
     checks: Checks,
     sessions: Sessions,
+    authority: Authority,
     events: Events,
     acl: Arc<Acl>,
     identity: Arc<Identity>,
@@ -77,9 +86,9 @@ impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Api> {
-        let Parts { cluster, checks, sessions, acl, identity, telemetry, limits } = parts;
+        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, limits } = parts;
         let (events, answers) = (Events::default(), answers::Answers::default());
-        Arc::new(Api { cluster, checks, sessions, events, acl, identity, telemetry, limits, answers })
+        Arc::new(Api { cluster, checks, sessions, authority, events, acl, identity, telemetry, limits, answers })
     }
 
     fn datacenter(&self) -> &Text {

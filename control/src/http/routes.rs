@@ -12,7 +12,10 @@ use http::{HeaderValue, Method};
 use super::describe::{Body, Parameter};
 use super::reply::{Failure, Response};
 use super::request::Call;
-use super::{agent, agent_checks, catalog, catalog_write, config, event, health, kv, openapi, session, status};
+use super::{
+    agent, agent_checks, catalog, catalog_write, config, connect, connect_agent, discovery_chain, event, health,
+    intention, kv, openapi, session, status,
+};
 
 /// Every route, family by family.
 const FAMILIES: &[&[Route]] = &[
@@ -21,8 +24,12 @@ const FAMILIES: &[&[Route]] = &[
     catalog::ROUTES,
     catalog_write::ROUTES,
     config::ROUTES,
+    connect::ROUTES,
+    connect_agent::ROUTES,
+    discovery_chain::ROUTES,
     event::ROUTES,
     health::ROUTES,
+    intention::ROUTES,
     kv::ROUTES,
     openapi::ROUTES,
     session::ROUTES,

@@ -1,7 +1,8 @@
 //! The sockets: accepts connections, bounds them, and lets them finish when the node stops.
 //!
 //! A connection that begins with HTTP/2's preface (RFC 9113, section 3.4) speaks it from the first byte, so that one
-//! client's waiting reads share one connection; every other one speaks HTTP/1.1.
+//! client's waiting reads share one connection; every other one speaks HTTP/1.1. Inside TLS the two agree on it in the
+//! handshake (ALPN, RFC 7301).
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,16 +17,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Api;
 use super::dispatch::handle;
+use crate::tls::Tls;
 
 /// How long a client may take to send its headers. The time runs between two requests as well, so it is longer than
 /// client pools keep an idle connection (90 s in Go, 20 s in the SDK).
 const HEADER_MAX: Duration = Duration::from_secs(120);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long connections may finish what they began when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -54,6 +59,8 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub enum Door {
     /// A TCP port.
     Tcp(TcpListener),
+    /// A TCP port where every connection speaks TLS.
+    Tls(TcpListener, Arc<Tls>),
     /// A Unix socket, which speaks HTTP/1.1 only.
     Unix(UnixListener),
 }
@@ -61,6 +68,7 @@ pub enum Door {
 /// A connection that was accepted.
 enum Arrived {
     Tcp(TcpStream),
+    Tls(TcpStream, TlsAcceptor),
     Unix(UnixStream),
 }
 
@@ -68,6 +76,11 @@ impl Door {
     async fn accept(&self) -> io::Result<(Arrived, IpAddr)> {
         match self {
             Door::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (Arrived::Tcp(stream), peer.ip())),
+            Door::Tls(listener, tls) => {
+                let (stream, peer) = listener.accept().await?;
+                // Taken anew for each connection: certificates are exchanged while the node runs.
+                Ok((Arrived::Tls(stream, TlsAcceptor::from(tls.server_config())), peer.ip()))
+            }
             Door::Unix(listener) => listener.accept().await.map(|(stream, _)| (Arrived::Unix(stream), LOCAL)),
         }
     }
@@ -153,6 +166,11 @@ async fn accept(api: &Arc<Api>, door: &Door, clients: &Clients, connections: &Ta
             (Some(place), Arrived::Tcp(stream)) => {
                 connections.spawn(over_tcp(api.clone(), stream, place, stop.clone()));
             }
+            (Some(place), Arrived::Tls(stream, acceptor)) => {
+                connections.spawn(over_tls(api.clone(), acceptor, stream, place, stop.clone()));
+            }
+            // To whom TLS was promised, a plain answer would only be noise.
+            (None, Arrived::Tls(..)) => {}
             (Some(place), Arrived::Unix(stream)) => {
                 connections.spawn(over_unix(api.clone(), stream, place, stop.clone()));
             }
@@ -185,6 +203,35 @@ async fn over_tcp(api: Arc<Api>, stream: TcpStream, place: Place, stop: Cancella
         // Boxed: a waiting HTTP/1 connection must not carry the larger state of an HTTP/2 one.
         Ok(Ok(true)) => Box::pin(multiplexed(&api, stream, stop)).await,
         Ok(Ok(false)) => plain(&api, stream, stop).await,
+    };
+    if let Err(error) = result {
+        debug!(error = &error as &dyn std::error::Error, "connection ended");
+    }
+    drop(place);
+}
+
+async fn over_tls(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, place: Place, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(error = &error as &dyn std::error::Error, "setting TCP_NODELAY failed");
+    }
+    let _open = api.telemetry.connection();
+    let agreed = tokio::select! {
+        agreed = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)) => agreed,
+        () = stop.cancelled() => return,
+    };
+    let result = match agreed {
+        Err(_) => {
+            debug!("a client did not agree on TLS in time");
+            return;
+        }
+        Ok(Err(error)) => {
+            debug!(error = &error as &dyn std::error::Error, "a client did not agree on TLS");
+            return;
+        }
+        Ok(Ok(stream)) => match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Box::pin(multiplexed(&api, stream, stop)).await,
+            _ => Box::pin(plain(&api, stream, stop)).await,
+        },
     };
     if let Err(error) = result {
         debug!(error = &error as &dyn std::error::Error, "connection ended");

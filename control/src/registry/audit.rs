@@ -66,7 +66,8 @@ impl Registry {
         fact(self.slots.held() == members, &|| "a slot is held by nobody".to_owned())?;
         self.acl.audit(self.index)?;
         self.audit_sessions()?;
-        self.audit_config()
+        self.audit_config()?;
+        self.audit_connect()
     }
 
     /// Every entry stands where it belongs, and asks nothing of another that is not so.

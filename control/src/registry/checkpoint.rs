@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::acl::{AclRows, AclTables};
 use super::config_entry::{ConfigRow, folded};
+use super::connect::ConnectTable;
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
@@ -55,6 +56,7 @@ struct Rows {
     config_changed: Vec<(EntryKind, Index)>,
     slots: Vec<SlotRows>,
     acl: AclRows,
+    connect: ConnectTable,
 }
 
 impl Registry {
@@ -77,6 +79,7 @@ impl Registry {
             config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
             slots: self.slots.rows(),
             acl: self.acl.rows(),
+            connect: self.connect.clone(),
             config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
         };
         to.write_all(&[FORMAT])?;
@@ -136,6 +139,7 @@ impl Registry {
         }
         registry.acl = AclTables::from_rows(rows.acl);
         registry.slots = SlotTable::from_rows(rows.slots)?;
+        registry.connect = rows.connect;
         registry.config.changed = rows.config_changed.into_iter().collect();
         Ok(registry)
     }

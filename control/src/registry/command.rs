@@ -14,6 +14,7 @@ use callboard_proto::{CheckId, CheckStatus, Index, Instance, InstanceId, Node, N
 use serde::{Deserialize, Serialize};
 
 use super::acl::{AclCommand, AclRefusal};
+use super::connect::{ConnectCommand, ROOTS_MAX};
 
 /// A write.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub enum Command {
         /// Only while it was last changed at this index.
         cas: Option<Index>,
     },
+    /// Changes the authority of the mesh, or counts what it signs.
+    Connect(ConnectCommand),
     /// Begins a session. Its id is new.
     SessionCreate(Box<SessionRow>),
     /// Ends a session, if it has not ended yet.
@@ -176,6 +179,13 @@ pub enum Outcome {
     Done,
     /// Whether the condition held, and so whether anything was written.
     Held(bool),
+    /// A serial number was given out.
+    Serial {
+        /// The number.
+        number: u64,
+        /// When.
+        index: Index,
+    },
     /// The state moved on since the proposer looked; nothing was written, and it is to look again.
     Overtaken,
     /// It does not fit the present state; nothing was written.
@@ -226,6 +236,9 @@ pub enum Refusal {
     /// A config entry contradicts another one.
     #[error("{0}")]
     ConfigEntry(String),
+    /// More roots of the mesh than are kept at a time.
+    #[error("there are {ROOTS_MAX} roots of the mesh already; old ones go when what they signed is over")]
+    TooManyRoots,
     /// No such session.
     #[error("invalid session {0:?}")]
     InvalidSession(Text),

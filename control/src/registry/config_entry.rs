@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use callboard_proto::Index;
+use callboard_proto::api::discovery_chain::Chain;
+use callboard_proto::config_entry::compile::{Asked, compile};
 use callboard_proto::config_entry::{ConfigEntry, EntryKind, InvalidEntry, chain};
 use callboard_proto::text::Text;
 use imbl::OrdMap;
@@ -55,7 +57,12 @@ impl chain::Entries for ConfigTable {
 impl ConfigTable {
     /// Checks what all entries ask of one another.
     pub(super) fn check(&self) -> Result<(), InvalidEntry> {
-        for kind in [EntryKind::ServiceRouter, EntryKind::ServiceSplitter, EntryKind::ServiceResolver] {
+        for kind in [
+            EntryKind::ServiceRouter,
+            EntryKind::ServiceSplitter,
+            EntryKind::ServiceResolver,
+            EntryKind::ServiceIntentions,
+        ] {
             for row in self.of(kind) {
                 chain::check(self, row.entry.name())?;
             }
@@ -125,6 +132,14 @@ impl Registry {
     #[must_use]
     pub fn config(&self, kind: EntryKind, name: &str) -> Option<&ConfigRow> {
         self.config.rows.get(&(kind, folded(name)))
+    }
+
+    /// What the entries make of a service's name.
+    ///
+    /// # Errors
+    /// When they contradict one another, which writes do not let happen.
+    pub fn chain(&self, asked: Asked<'_>) -> Result<Chain, InvalidEntry> {
+        compile(&self.config, asked)
     }
 
     /// The entries of a kind, by name.

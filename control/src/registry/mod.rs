@@ -11,6 +11,7 @@ mod catalog;
 mod checkpoint;
 pub mod command;
 mod config_entry;
+mod connect;
 mod kv;
 mod session;
 mod slots;
@@ -29,6 +30,7 @@ use imbl::{OrdMap, OrdSet};
 
 use acl::AclTables;
 use config_entry::ConfigTable;
+use connect::ConnectTable;
 use slots::SlotTable;
 
 pub use acl::{AclCommand, AclRefusal, AclTopic, Write};
@@ -36,6 +38,7 @@ pub use catalog::{CheckChange, ServiceRow};
 pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
 pub use config_entry::ConfigRow;
+pub use connect::{CaRoot, CaSettings, ConnectCommand, Hidden, ROOTS_MAX};
 pub use session::SessionChange;
 pub use topic::{Topic, Touched};
 
@@ -59,6 +62,7 @@ pub struct Registry {
     graves: Graves,
     config: ConfigTable,
     acl: AclTables,
+    connect: ConnectTable,
     slots: SlotTable,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
@@ -122,6 +126,7 @@ impl Registry {
             Command::SessionCreate(session) => self.create_session(*session, &mut change),
             Command::ConfigSet { body, cas } => self.set_config(body, cas, &mut change),
             Command::ConfigDelete { kind, name, cas } => self.delete_config(kind, &name, cas, &mut change),
+            Command::Connect(command) => self.connect(command, &mut change),
             Command::SessionDestroy { id } => self.end_session(&id, &mut change),
             Command::Acl(command) => self.write_acl(command, &mut change),
         };

@@ -24,6 +24,10 @@ pub enum Topic {
     Key(Text),
     /// The config entries of one kind.
     Config(EntryKind),
+    /// The roots of the mesh and the settings of its authority.
+    CaRoots,
+    /// The serial numbers that it gave out. Nobody waits for them.
+    CaSerial,
     /// Any session.
     Sessions,
     /// A table of access control.

@@ -1,5 +1,5 @@
-//! What config entries ask of one another: routes and splits need services that speak HTTP, one protocol from end to
-//! end, and subsets that exist.
+//! What config entries ask of one another: routes, splits and intentions about requests need services that speak HTTP,
+//! chains need one protocol from end to end, and subsets that exist, and must not go in circles.
 //!
 //! Called by the registry before an entry is written or removed, with the entries as they would be afterwards. Each
 //! reference is looked at by itself: since both its ends are, so is every chain of them.
@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::rules::InvalidEntry;
-use super::{ConfigEntry, EntryKind};
+use super::{ConfigEntry, EntryKind, Split};
 
 /// The entries as they would be, by kind and name.
 pub trait Entries {
@@ -39,6 +39,14 @@ pub fn check(entries: &dyn Entries, service: &str) -> Result<(), InvalidEntry> {
     let broken = |text: String| Err(InvalidEntry(text));
     let own = protocol(entries, service);
     let references = references(entries, service);
+    if let Some(ConfigEntry::Intentions(intentions)) = entries.entry(EntryKind::ServiceIntentions, service)
+        && intentions.has_permissions()
+        && !matches!(own, "http" | "http2" | "grpc")
+    {
+        return broken(format!(
+            "service-intentions {service:?} has Permissions, and the service uses a protocol {own:?} whose requests cannot be told apart"
+        ));
+    }
     if references.needs_http && !matches!(own, "http" | "http2" | "grpc") {
         return broken(format!(
             "discovery chain {service:?} uses a protocol {own:?} that does not permit advanced routing or splitting behavior"
@@ -61,6 +69,9 @@ pub fn check(entries: &dyn Entries, service: &str) -> Result<(), InvalidEntry> {
             ));
         }
     }
+    if let Some(by_way_of) = splits_in_a_circle(entries, service) {
+        return broken(format!("discovery chain {service:?} is split in a circle, by way of service {by_way_of:?}"));
+    }
     let mut seen = BTreeSet::from([service]);
     let mut at = service;
     while let Some(ConfigEntry::Resolver(resolver)) = entries.entry(EntryKind::ServiceResolver, at) {
@@ -76,6 +87,31 @@ pub fn check(entries: &dyn Entries, service: &str) -> Result<(), InvalidEntry> {
         }
     }
     Ok(())
+}
+
+/// Whether the shares of a service lead to its own splitter again: by way of which service.
+fn splits_in_a_circle<'a>(entries: &'a dyn Entries, service: &str) -> Option<&'a str> {
+    let next = |service: &str| match entries.entry(EntryKind::ServiceSplitter, service) {
+        Some(ConfigEntry::Splitter(splitter)) => splitter.splits.as_slice(),
+        _ => &[],
+    };
+    let whole = |from: &str, split: &&'a Split| {
+        split.service_subset.is_empty() && !split.service.is_empty() && !split.service.eq_ignore_ascii_case(from)
+    };
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut left: Vec<&'a str> =
+        next(service).iter().filter(|split| whole(service, split)).map(|split| split.service.as_str()).collect();
+    while let Some(at) = left.pop() {
+        for split in next(at).iter().filter(|split| whole(at, split)) {
+            if split.service.eq_ignore_ascii_case(service) {
+                return Some(at);
+            }
+            if seen.insert(split.service.to_ascii_lowercase()) {
+                left.push(&split.service);
+            }
+        }
+    }
+    None
 }
 
 /// Which services and subsets the entries of one service name.

@@ -6,13 +6,17 @@
 //! passes over fields of a newer server. Written, an entry is what Consul answers: CamelCase, zero values left out.
 
 pub mod chain;
+pub mod compile;
 mod defaults;
+mod intentions;
 mod load_balancer;
 mod resolver;
 mod router;
 mod rules;
 mod splitter;
 
+#[cfg(test)]
+mod compile_tests;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +29,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use defaults::{PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamConfiguration, UpstreamLimits};
+pub use intentions::{Action, HeaderPermission, HttpPermission, Permission, ServiceIntentions, SourceIntention};
 pub use load_balancer::{CookieConfig, HashPolicy, LeastRequestConfig, LoadBalancer, POLICIES, RingHashConfig};
 pub use resolver::{Failover, FailoverPolicy, FailoverTarget, Redirect, ServiceResolver, Subset};
 pub use router::{HeaderMatch, HttpMatch, QueryMatch, RETRY_ON, Route, RouteDestination, RouteMatch, ServiceRouter};
@@ -158,6 +163,8 @@ pub enum ConfigEntry {
     Splitter(ServiceSplitter),
     /// `service-router`.
     Router(ServiceRouter),
+    /// `service-intentions`.
+    Intentions(Box<ServiceIntentions>),
     /// Any other kind.
     Opaque(OpaqueEntry),
 }
@@ -194,6 +201,7 @@ impl ConfigEntry {
                 | EntryKind::ServiceResolver
                 | EntryKind::ServiceSplitter
                 | EntryKind::ServiceRouter
+                | EntryKind::ServiceIntentions
         ) {
             let name = match take(&mut fields, "Name") {
                 Some(Value::String(name)) => name,
@@ -207,6 +215,9 @@ impl ConfigEntry {
             EntryKind::ServiceDefaults => ConfigEntry::Defaults(Box::new(from_value(value, unknown).map_err(detail)?)),
             EntryKind::ServiceResolver => ConfigEntry::Resolver(Box::new(from_value(value, unknown).map_err(detail)?)),
             EntryKind::ServiceSplitter => ConfigEntry::Splitter(from_value(value, unknown).map_err(detail)?),
+            EntryKind::ServiceIntentions => {
+                ConfigEntry::Intentions(Box::new(from_value(value, unknown).map_err(detail)?))
+            }
             _ => ConfigEntry::Router(from_value(value, unknown).map_err(detail)?),
         })
     }
@@ -217,6 +228,7 @@ impl ConfigEntry {
             ConfigEntry::Defaults(entry) => entry.normalise(),
             ConfigEntry::Splitter(entry) => entry.normalise(),
             ConfigEntry::Router(entry) => entry.normalise(),
+            ConfigEntry::Intentions(entry) => entry.normalise(),
             ConfigEntry::Resolver(_) | ConfigEntry::Opaque(_) => {}
         }
     }
@@ -241,6 +253,7 @@ impl ConfigEntry {
             ConfigEntry::Resolver(entry) => (&*entry.namespace, &*entry.partition, &entry.meta),
             ConfigEntry::Splitter(entry) => (&*entry.namespace, &*entry.partition, &entry.meta),
             ConfigEntry::Router(entry) => (&*entry.namespace, &*entry.partition, &entry.meta),
+            ConfigEntry::Intentions(entry) => (&*entry.namespace, &*entry.partition, &entry.meta),
             ConfigEntry::Opaque(_) => ("", "", &none),
         };
         rules.only_default("Namespace", namespace)?;
@@ -251,6 +264,7 @@ impl ConfigEntry {
             ConfigEntry::Resolver(entry) => entry.validate(),
             ConfigEntry::Splitter(entry) => entry.validate(),
             ConfigEntry::Router(entry) => entry.validate(),
+            ConfigEntry::Intentions(entry) => entry.validate(),
             ConfigEntry::Opaque(_) => Ok(()),
         }
     }
@@ -263,6 +277,7 @@ impl ConfigEntry {
             ConfigEntry::Resolver(_) => EntryKind::ServiceResolver,
             ConfigEntry::Splitter(_) => EntryKind::ServiceSplitter,
             ConfigEntry::Router(_) => EntryKind::ServiceRouter,
+            ConfigEntry::Intentions(_) => EntryKind::ServiceIntentions,
             ConfigEntry::Opaque(entry) => entry.kind,
         }
     }
@@ -275,6 +290,7 @@ impl ConfigEntry {
             ConfigEntry::Resolver(entry) => &entry.name,
             ConfigEntry::Splitter(entry) => &entry.name,
             ConfigEntry::Router(entry) => &entry.name,
+            ConfigEntry::Intentions(entry) => &entry.name,
             ConfigEntry::Opaque(entry) => &entry.name,
         }
     }
@@ -308,6 +324,7 @@ impl Serialize for ConfigEntry {
             ConfigEntry::Resolver(entry) => Kinded { kind, entry: &**entry }.serialize(serializer),
             ConfigEntry::Splitter(entry) => Kinded { kind, entry }.serialize(serializer),
             ConfigEntry::Router(entry) => Kinded { kind, entry }.serialize(serializer),
+            ConfigEntry::Intentions(entry) => Kinded { kind, entry: &**entry }.serialize(serializer),
             ConfigEntry::Opaque(entry) => {
                 let mut map = serializer.serialize_map(Some(entry.fields.len() + 2))?;
                 map.serialize_entry("Kind", kind)?;

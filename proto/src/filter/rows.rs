@@ -7,6 +7,7 @@ use super::schema::{Field, Fields, Item, Kind, Leaf, Schema, Value};
 use crate::api::agent::AgentService;
 use crate::api::catalog::{CatalogService, NodeService, NodeShown};
 use crate::api::health::{HealthCheck, ServiceEntry};
+use crate::api::intention::IntentionShown;
 use crate::instance::{ServiceAddress, Weights};
 
 const TEXT: Kind = Kind::Leaf(Leaf::Text);
@@ -42,6 +43,19 @@ fields!(row: NodeShown {
     "TaggedAddresses" Kind::Map => Value::Keyed(&row.tagged_addresses),
     "Meta" Kind::Map => Value::Keyed(&row.meta),
     "PeerName" TEXT => Value::Text(""),
+});
+
+fields!(row: IntentionShown {
+    "ID" TEXT => Value::Text(&row.id),
+    "Description" TEXT => Value::Text(&row.description),
+    "SourceNS" TEXT => Value::Text(&row.source_ns),
+    "SourceName" TEXT => Value::Text(&row.source_name),
+    "DestinationNS" TEXT => Value::Text(&row.destination_ns),
+    "DestinationName" TEXT => Value::Text(&row.destination_name),
+    "SourceType" TEXT => Value::Text(&row.source_type),
+    "Action" TEXT => Value::Text(&row.action),
+    "Meta" Kind::Map => Value::Keyed(&row.meta),
+    "Precedence" NUMBER => Value::Number(row.precedence.into()),
 });
 
 fields!(row: ServiceAddress {

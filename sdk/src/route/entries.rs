@@ -22,7 +22,7 @@ impl Entries {
             ConfigEntry::Splitter(entry) => drop(self.splitters.insert(name, entry)),
             ConfigEntry::Router(entry) => drop(self.routers.insert(name, entry)),
             ConfigEntry::Defaults(entry) => drop(self.defaults.insert(name, *entry)),
-            ConfigEntry::Opaque(_) => {}
+            ConfigEntry::Intentions(_) | ConfigEntry::Opaque(_) => {}
         }
     }
 

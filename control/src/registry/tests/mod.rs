@@ -134,6 +134,39 @@ fn session() -> impl Strategy<Value = SessionRow> {
     )
 }
 
+fn connect_command() -> impl Strategy<Value = ConnectCommand> {
+    let root = (0u8..3, 0u64..9).prop_map(|(id, serial)| CaRoot {
+        id: format!("r{id}").into(),
+        name: "root".into(),
+        serial,
+        signing_key_id: Text::default(),
+        not_before: 0,
+        not_after: 100,
+        certificate: "certificate".into(),
+        cross_signed: Vec::new(),
+        private_key: Hidden::new("key"),
+        key_type: "ec".into(),
+        key_bits: 256,
+        active: true,
+        kept_until: 0,
+        created: Index::ZERO,
+        modified: Index::ZERO,
+    });
+    let root = root.prop_map(Box::new);
+    let settings =
+        (0u8..2).prop_map(|body| CaSettings { body: format!("{{\"A\":{body}}}").into(), ..CaSettings::default() });
+    prop_oneof![
+        1 => (root.clone(), settings.clone()).prop_map(|(root, settings)| ConnectCommand::Begin {
+            trust_domain: "t".into(), root, settings,
+        }),
+        3 => (settings, proptest::option::of(root), 0i64..5, 0u64..40).prop_map(|(settings, root, kept_until, seen)| {
+            ConnectCommand::Configure { settings, root, kept_until, seen: Index(seen) }
+        }),
+        1 => (0i64..5).prop_map(|now| ConnectCommand::Prune { now }),
+        1 => Just(ConnectCommand::NextSerial),
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let instance_id = (0u8..4).prop_map(|id| InstanceId::parse(&format!("i{id}")).unwrap());
     let check_id = (0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap());
@@ -166,6 +199,7 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(body, cas)| Command::ConfigSet { body, cas }),
         1 => (0u8..2, proptest::sample::select(EntryKind::ALL.to_vec()), proptest::option::weighted(0.2, (0u64..40).prop_map(Index)))
             .prop_map(|(name, kind, cas)| Command::ConfigDelete { kind, name: format!("SVC{name}").into(), cas }),
+        2 => connect_command().prop_map(Command::Connect),
         4 => session().prop_map(|session| Command::SessionCreate(Box::new(session))),
         1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
     ]
@@ -193,6 +227,8 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     views.insert(Topic::Checks, (registry.checks_index(), format!("{checks:?}")));
     let sessions: Vec<_> = registry.sessions().collect();
     views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
+    let roots: Vec<_> = registry.ca_roots().collect();
+    views.insert(Topic::CaRoots, (registry.ca_index(), format!("{roots:?}{:?}", registry.ca_settings())));
     for kind in EntryKind::ALL {
         let entries: Vec<_> = registry.configs(kind).map(|row| (&row.body, row.created, row.modified)).collect();
         views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));
