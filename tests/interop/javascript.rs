@@ -1,4 +1,6 @@
-//! The npm package `consul`, its watch above all: it treats a missing index as fatal and every moved index as news.
+//! The npm package `consul`: every method of it, and its watch above all, which treats a missing index as fatal and every
+//! moved index as news.
+#![allow(clippy::print_stdout, reason = "figures are said where a reader looks")]
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,18 +8,35 @@ use std::time::Duration;
 use callboard_tests::needs;
 use callboard_tests::node::Node;
 use callboard_tests::process::Process;
+use serde_json::json;
 
 use crate::file;
 
 #[test]
 fn the_watch_of_node_consul_sees_every_change_and_nothing_else() {
-    let (Some(program), Some(modules)) = (needs::program("node"), needs::npm_modules()) else { return };
     let node = Node::dev();
+    let said = run("node_consul.mjs", &node.http.address.port().to_string());
+    assert!(said.is_none_or(|said| said.ends_with("done\n")), "it ends where it should");
+}
+
+#[test]
+fn every_method_of_node_consul_works() {
+    let node = Node::dev_with(&["-enable-script-checks"]);
+    let settings = json!({"http": node.http.address.port()});
+    let _ = run("node_methods.mjs", &settings.to_string());
+}
+
+/// Runs a script with the packages, shows its figures, and returns all that it said; `None` where the packages are not.
+fn run(script: &str, argument: &str) -> Option<String> {
+    let (program, modules) = (needs::program("node")?, needs::npm_modules()?);
     let mut command = Command::new(program);
-    command.arg(file("node_consul.mjs")).arg(modules).arg(node.http.address.port().to_string());
+    command.arg(file(script)).arg(modules).arg(argument);
     let mut process = Process::start(&mut command);
-    let status = process.wait(Duration::from_secs(60));
-    assert!(status.success(), "{}{}", process.stdout(), process.stderr());
-    print!("{}", process.stdout());
-    assert!(process.stdout().ends_with("done\n"), "{}", process.stdout());
+    let status = process.wait(Duration::from_secs(90));
+    let said = process.stdout();
+    assert!(status.success(), "{said}{}", process.stderr());
+    for line in said.lines().filter(|line| line.starts_with("figure:")) {
+        println!("{line}");
+    }
+    Some(said)
 }

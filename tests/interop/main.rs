@@ -1,13 +1,18 @@
 //! Clients and tools that nobody here wrote, against control nodes: the introductory program in Python with two client
-//! packages and a real Redis, every method of those packages, the npm package `consul` with its watch, and Prometheus's
-//! service discovery in Prometheus and in VictoriaMetrics. And two proxies beside the SDK: nginx and Envoy hash keys as
-//! it does. `cargo verify install` gets them; without them a test passes over, or fails with `CI=true`.
+//! packages and a real Redis, every method of those packages, the npm package `consul` with its watch, the service
+//! discovery of Prometheus and VictoriaMetrics, Traefik, HAProxy, dnsmasq, `dig`, `curl`, `crypt`, and Patroni with a real
+//! PostgreSQL. And two proxies beside the SDK: nginx and Envoy hash keys as it does.
+//! `cargo verify install` gets them; without them a test passes over, or fails with `CI=true`.
 
 mod discovery;
 mod hashing;
 mod intro;
 mod javascript;
 mod methods;
+mod names;
+mod patroni;
+mod tools;
+mod traefik;
 
 use std::net::TcpListener;
 

@@ -50,8 +50,9 @@ class Trial:
 
     def __init__(self, package, absent=()):
         self.package = package
-        # What begins with one of these is not served yet: it must fail, so that the list cannot outlive its reason.
-        self.absent = tuple(absent)
+        # These, and what begins with one that ends in a dot, are not served yet: they must fail, so that the list cannot
+        # outlive its reason.
+        self.absent = absent
         self.called = set()
         self.paths = []
         self.status = None
@@ -108,7 +109,7 @@ class Trial:
             self.called.discard(path)
             self.status = None
             problem = self._one(function, refused, args)
-            if self.absent and path.startswith(self.absent):
+            if path in self.absent or any(word.endswith(".") and path.startswith(word) for word in self.absent):
                 if problem is None:
                     problems.append(f"{path}: it is served, and listed as absent")
                 continue

