@@ -135,7 +135,7 @@ mod tests {
     fn the_unknown_are_tried_but_not_flooded() {
         let (clock, balancer) = balancer(&[1; 3]);
         calls(&clock, &balancer, 100, |_| 10);
-        let rows: Vec<Endpoint> = balancer.snapshot().members().iter().map(|m| (**m.endpoint()).clone()).collect();
+        let rows: Vec<Endpoint> = balancer.snapshot().members().iter().map(|m| m.endpoint().clone()).collect();
         let more = rows.into_iter().chain([Endpoint::new("new", "10.0.0.9", 80)]);
         balancer.publish(Arc::new(balancer.snapshot().next(more, 2)));
         // Nobody answers for now.

@@ -13,18 +13,18 @@ const CHUNK: usize = 64;
 /// Joins an endpoint with its statistics: what a pick hands out.
 #[derive(Debug)]
 pub struct Member {
-    endpoint: Arc<Endpoint>,
+    endpoint: Endpoint,
     stats: Arc<EndpointStats>,
 }
 
 impl Member {
     pub(super) fn new(endpoint: Endpoint, stats: Arc<EndpointStats>) -> Arc<Self> {
-        Arc::new(Self { endpoint: Arc::new(endpoint), stats })
+        Arc::new(Self { endpoint, stats })
     }
 
     /// Returns the endpoint.
     #[must_use]
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
+    pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 

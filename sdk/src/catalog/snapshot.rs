@@ -89,7 +89,7 @@ impl Snapshot {
                 gone.push(before);
             }
             let before = old.next_if(|at| self.compare(*at, row.identity()).is_eq());
-            let same = before.and_then(|at| self.member(at as usize)).is_some_and(|member| **member.endpoint() == row);
+            let same = before.and_then(|at| self.member(at as usize)).is_some_and(|member| *member.endpoint() == row);
             if !same {
                 put.push((before, row));
             }

@@ -7,6 +7,7 @@
 //! reply is best is Prequal's rule (Wydrowski et al., NSDI 2024), softened: of the cold whose latency is about the least the one
 //! with the fewest requests in flight, else whoever has the fewest; and what is in flight counts for more as it ages. Who is probed and when is decided in `load`, not here.
 
+use std::array::from_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::task::Waker;
@@ -21,7 +22,9 @@ const REPLIES_MAX: usize = 16;
 const AGE_MAX: u64 = 1000;
 /// Latencies so near to the least are as good as it, in units of 1/128 of a doubling (a factor of 2.4): estimates are
 /// means of few, and what is within their noise had better be decided by requests in flight.
-const SLACK: u64 = 160;
+const SLACK: u32 = 160;
+/// Stands for no latency: above all there are, and a signed number to be compared as one.
+const NO_LATENCY: u32 = u32::MAX >> 1;
 /// Fewer replies than this are no choice.
 const CHOICE_MIN: u32 = 2;
 /// Loads of which the quantile is taken that parts hot from cold.
@@ -125,40 +128,49 @@ impl Replies {
         Some(position(word))
     }
 
-    /// Returns the best of the fresh and allowed, if it is the best of several.
+    /// Returns the best of the fresh and allowed, if it is the best of several. Without a branch per word, and in numbers
+    /// of 32 bits: processors compare four of them at once, and whether a place holds a reply cannot be foretold.
     #[inline]
     fn best(&self, now: u64, allows: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
-        let threshold = u64::from(self.threshold.load(Relaxed));
-        let (mut fresh, mut count, mut least) = ([0; REPLIES_MAX], 0, u64::MAX);
-        for (fresh, word) in fresh.iter_mut().zip(&self.words) {
-            let word = word.load(Relaxed);
-            if word == 0 || age(word, now) > AGE_MAX || !allows(position(word)) {
-                continue;
-            }
-            *fresh = word;
-            count += 1;
-            // Hot ones say nothing of how fast a server can be, nor do those that do not know yet.
-            let latency = word & LATENCY_MASK;
-            if flight(word) <= threshold && latency > 0 {
-                least = least.min(latency);
-            }
-        }
-        if count < CHOICE_MIN {
+        let threshold = self.threshold.load(Relaxed);
+        let words: [u64; REPLIES_MAX] = from_fn(|place| {
+            let word = self.words[place].load(Relaxed);
+            if allows(position(word)) { word } else { 0 }
+        });
+        let (low, high) = (words.map(|word| word as u32), words.map(|word| (word >> 32) as u32));
+        let now = (now >> TIME_UNIT) as u32;
+        let ages: [u32; REPLIES_MAX] = from_fn(|place| {
+            let time = low[place] >> LOAD_BITS | high[place] << (32 - LOAD_BITS);
+            now.wrapping_sub(time) & TIME_MASK as u32
+        });
+        // A reply has a use left.
+        let gone: [u32; REPLIES_MAX] = from_fn(|place| {
+            let is_used_up = high[place] & USES_MAX << (USES_SHIFT - 32) == 0;
+            u32::from(is_used_up) | u32::from(ages[place] > (AGE_MAX >> TIME_UNIT) as u32)
+        });
+        let latencies = low.map(|low| low & LATENCY_MASK as u32);
+        let flights = low.map(|low| (low & LOAD_MASK as u32) >> LATENCY_BITS);
+        // Hot ones say nothing of how fast a server can be, nor do those that do not know yet.
+        let known: [u32; REPLIES_MAX] = from_fn(|place| {
+            let silent = gone[place] | u32::from(flights[place] > threshold) | u32::from(latencies[place] == 0);
+            latencies[place] | silent.wrapping_neg() >> 1
+        });
+        if REPLIES_MAX as u32 - gone.iter().sum::<u32>() < CHOICE_MIN {
             return None;
         }
+        let least = known.into_iter().fold(NO_LATENCY, u32::min);
         let limit = least.saturating_add(SLACK);
         // In the time of one request about as many come as are there, sent by whoever holds a reply like this one: what
         // is in flight counts as one more per latency of age, to within a factor of two.
-        let turnover = if least == u64::MAX { 63 } else { least >> 7 };
-        let mut best = u64::MAX;
-        for (place, word) in (0u64..).zip(fresh) {
-            let latency = word & LATENCY_MASK;
-            let worse = u64::from(word == 0) * 2 + u64::from(flight(word) > threshold || latency > limit);
-            let flight = (flight(word) + (age(word, now) >> TIME_UNIT << 7 >> turnover)).min(FLIGHT_MAX);
-            best = best.min((worse << LOAD_BITS | flight << LATENCY_BITS | latency) << 4 | place);
-        }
+        let turnover = (least >> 7).min(31);
+        let scores: [u32; REPLIES_MAX] = from_fn(|place| {
+            let worse = gone[place] << 1 | u32::from(flights[place] > threshold) | u32::from(latencies[place] > limit);
+            let flight = (flights[place] + (ages[place] << 7 >> turnover)).min(FLIGHT_MAX as u32);
+            (worse << LOAD_BITS | flight << LATENCY_BITS | latencies[place]) << 4 | place as u32
+        });
+        let best = scores.into_iter().fold(u32::MAX, u32::min);
         let place = (best & 15) as usize;
-        Some((place, fresh[place]))
+        Some((place, words[place]))
     }
 
     /// Counts a pick on a reply: one more in flight, one use less, and gone with the last.

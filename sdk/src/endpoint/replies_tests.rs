@@ -150,3 +150,48 @@ proptest! {
         prop_assert!(back <= a && a - back <= a / 128, "{a} became {back}");
     }
 }
+
+/// What [`Replies`] says of itself, word by word.
+fn best_by_definition(words: &[u64], threshold: u64, now: u64) -> Option<(usize, u64)> {
+    let fresh = |word: &u64| *word != 0 && age(*word, now) <= AGE_MAX;
+    let is_cold = |word: u64| flight(word) <= threshold;
+    let latency = |word: u64| word & LATENCY_MASK;
+    let there: Vec<(usize, u64)> = words.iter().copied().enumerate().filter(|(_, word)| fresh(word)).collect();
+    let known = there.iter().filter(|(_, word)| is_cold(*word) && latency(*word) > 0);
+    let least = known.map(|(_, word)| latency(*word)).min();
+    let score = |(place, word): &(usize, u64)| {
+        let hot = !is_cold(*word) || least.is_some_and(|least| latency(*word) > least + u64::from(SLACK));
+        let come = least.map_or(0, |least| (age(*word, now) >> TIME_UNIT << 7) >> (least >> 7));
+        (hot, (flight(*word) + come).min(FLIGHT_MAX), latency(*word), *place)
+    };
+    there.iter().copied().min_by_key(score).filter(|_| there.len() >= CHOICE_MIN as usize)
+}
+
+proptest! {
+    /// Comparing four at once finds what comparing one by one does.
+    #[test]
+    fn the_best_is_what_the_definition_says(
+        said in proptest::collection::vec(
+            (0u64..1 << 22, 0..=u64::from(USES_MAX), 0u64..1500, 0..=FLIGHT_MAX, 0..=LATENCY_MASK), REPLIES_MAX,
+        ),
+        narrow in any::<bool>(), threshold in 0..=FLIGHT_MAX as u32 + 5, now in 2000u64..1 << 40,
+    ) {
+        let replies = Replies::default();
+        let said = said.into_iter().map(|(position, uses, ago, in_flight, latency)| {
+            // Near to one another, it is about the last bits.
+            let (in_flight, latency) = if narrow { (in_flight % 8, latency % 512) } else { (in_flight, latency) };
+            let time = (now - ago) >> TIME_UNIT & TIME_MASK;
+            let word = position << POSITION_SHIFT | uses << USES_SHIFT | time << LOAD_BITS | in_flight << LATENCY_BITS | latency;
+            if uses == 0 { 0 } else { word }
+        });
+        let words: Vec<u64> = said.collect();
+        replies.words.iter().zip(&words).for_each(|(place, word)| place.store(*word, Relaxed));
+        let threshold = if narrow { threshold % 8 } else { threshold };
+        replies.threshold.store(threshold, Relaxed);
+        let due = best_by_definition(&words, threshold.into(), now);
+        prop_assert_eq!(replies.best(now, |_| true), due);
+        let even: Vec<u64> = words.iter().map(|word| if position(*word).is_multiple_of(2) { *word } else { 0 }).collect();
+        let due = best_by_definition(&even, threshold.into(), now);
+        prop_assert_eq!(replies.best(now, |position| position.is_multiple_of(2)), due);
+    }
+}

@@ -157,3 +157,19 @@ fn calls_and_in_flight_share_a_word_and_the_line_is_one() {
     assert_eq!((stats.calls(), stats.in_flight()), (3, 2));
     assert_eq!(size_of::<EndpointStats>(), 64);
 }
+
+#[test]
+fn no_cache_line_holds_words_of_two_endpoints_that_every_call_writes() {
+    const LINE: usize = 64;
+    // The counts of the Arc come first.
+    let counts = 2 * size_of::<usize>();
+    let apart = counts + size_of::<EndpointStats>();
+    let first = std::mem::offset_of!(EndpointStats, calls);
+    let last = std::mem::offset_of!(EndpointStats, failures);
+    assert_eq!((first, std::mem::offset_of!(EndpointStats, latency), apart), (0, 8, 80));
+    for start in (0..LINE).step_by(8) {
+        let ends = (start + counts + last) / LINE;
+        let begins = (start + apart + counts + first) / LINE;
+        assert!(begins > ends, "allocated at {start}");
+    }
+}

@@ -188,7 +188,7 @@ where
             return Ok(made.clone());
         }
         poll_fn(|cx| self.maker.poll_ready(cx)).await.map_err(Into::into)?;
-        let service = self.maker.call(Arc::clone(picked.member().endpoint())).await.map_err(Into::into)?;
+        let service = self.maker.call(Arc::new(picked.endpoint().clone())).await.map_err(Into::into)?;
         let snapshot = self.layer.balancer.snapshot();
         let mut made = self.made.lock();
         if made.len() >= snapshot.members().len() {

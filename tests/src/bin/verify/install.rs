@@ -59,6 +59,9 @@ const CARGO_DENY: &str = "0.20.2";
 /// Checks every feature of a package alone.
 const CARGO_HACK: &str = "0.6.46";
 
+/// Compares a public interface with an earlier one.
+const CARGO_SEMVER_CHECKS: &str = "0.51.0";
+
 /// Finds cargo-deny.
 pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
     tool("cargo-deny", CARGO_DENY)
@@ -67,6 +70,11 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
 /// Finds cargo-hack.
 pub(crate) fn cargo_hack() -> Result<PathBuf, String> {
     tool("cargo-hack", CARGO_HACK)
+}
+
+/// Finds cargo-semver-checks.
+pub(crate) fn cargo_semver_checks() -> Result<PathBuf, String> {
+    tool("cargo-semver-checks", CARGO_SEMVER_CHECKS)
 }
 
 /// Finds a tool; installs it into the checkout's cache where missing things are failures, which takes minutes.

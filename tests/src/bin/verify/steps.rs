@@ -38,6 +38,7 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "tidy", about: "who may know whom; nothing of one machine in the sources", run: || suite("tidy") },
         Step { name: "deny", about: "licences, sources and advisories of what we depend on", run: deny },
         Step { name: "features", about: "the SDK compiles with each of its features alone", run: features },
+        Step { name: "semver", about: "the SDK's version says what changed since the last release", run: semver },
         Step { name: "unit", about: "unit and integration tests of every package", run: unit },
         Step { name: "doc-tests", about: "the examples in the documentation run", run: doc_tests },
         Step { name: "facts", about: "the named facts that one node can show", run: || suite("facts") },
@@ -82,6 +83,28 @@ fn features() -> Outcome {
     let mut command = cargo_by(&program);
     command.args(["hack", "check", "--quiet", "--package", "callboard", "--each-feature"]);
     command.env("RUSTFLAGS", "-D warnings").env("CARGO_TARGET_DIR", workspace().join("target/features"));
+    run(command)
+}
+
+/// Against the newest release that is tagged. The comparison itself is made of the documentation of both.
+fn semver() -> Outcome {
+    let tags = Command::new("git").current_dir(workspace()).args(["tag", "--list", "v*", "--sort=-v:refname"]).output();
+    let tags = match tags {
+        Ok(tags) if tags.status.success() => String::from_utf8_lossy(&tags.stdout).into_owned(),
+        Ok(tags) => return Outcome::Skipped(format!("git lists no tags: {}", String::from_utf8_lossy(&tags.stderr))),
+        Err(error) => return Outcome::Skipped(format!("git lists no tags: {error}")),
+    };
+    let Some(release) = tags.lines().next() else {
+        return Outcome::Skipped("no release is tagged (v*), so there is nothing to compare with".to_owned());
+    };
+    let program = match install::cargo_semver_checks() {
+        Ok(program) => program,
+        Err(problem) if needs::strict() => return Outcome::Failed(problem),
+        Err(problem) => return Outcome::Skipped(problem),
+    };
+    let mut command = cargo_by(&program);
+    command.args(["semver-checks", "--package", "callboard", "--baseline-rev", release]);
+    command.env("CARGO_TARGET_DIR", workspace().join("target/semver"));
     run(command)
 }
 
