@@ -7,7 +7,8 @@
 //! - [`cluster`]: propose, query, wait; it turns committed batches into
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
-//! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`] remembers what was only said.
+//! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`]
+//!   remembers what was only said, [`query`] knows what a prepared query finds.
 //!
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
 //! imports only the words of `callboard-proto`.
@@ -27,6 +28,7 @@ pub mod hcl;
 pub mod http;
 pub mod identity;
 pub mod listen;
+pub mod query;
 pub mod registry;
 pub mod server;
 pub mod session;

@@ -76,7 +76,11 @@ impl Server {
         let checks = Checks::new(cluster.clone(), settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let authority = Authority::new(cluster.clone(), authority_options(&config, &identity));
-        let limits = HttpLimits { connections_per_client: config.limits.connections_per_client };
+        let limits = HttpLimits {
+            connections_per_client: config.limits.connections_per_client,
+            kv_value_max: config.limits.kv_value_max,
+            txn_body_max: config.limits.txn_body_max,
+        };
         let api = Api::new(Parts {
             cluster: cluster.clone(),
             checks: checks.clone(),

@@ -30,3 +30,25 @@ pub struct KvEntry {
     /// When it last changed.
     pub modified: Index,
 }
+
+impl KvEntry {
+    /// What is shown of a key that is not there.
+    #[must_use]
+    pub fn absent(key: Text) -> KvEntry {
+        KvEntry {
+            key,
+            value: Arc::from([]),
+            flags: 0,
+            session: Text::default(),
+            lock_index: 0,
+            created: Index::ZERO,
+            modified: Index::ZERO,
+        }
+    }
+
+    /// The row with an empty value.
+    #[must_use]
+    pub fn without_value(&self) -> Arc<KvEntry> {
+        Arc::new(KvEntry { value: Arc::from([]), ..self.clone() })
+    }
+}

@@ -4,6 +4,7 @@
 //!
 //! - words: [`name`], [`index`], [`node`], [`instance`], [`check`], [`definition`], [`kv`], [`session`], [`text`]:
 //!   rows as the registry stores them;
+//! - [`prepared`]: questions that are kept under a name;
 //! - [`config_entry`]: the rules by which clients reach services; [`intention`]: which of them count for a call;
 //! - [`acl`]: what access control protects, and how far;
 //! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
@@ -27,6 +28,7 @@ pub mod intention;
 pub mod kv;
 pub mod name;
 pub mod node;
+pub mod prepared;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod session;

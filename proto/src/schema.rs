@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::api::config::ConfigShown;
 use crate::api::decode::Ignored;
+use crate::api::kv::Base64;
 use crate::api::session::LockDelay;
 use crate::config_entry::{ConfigEntry, EntryKind};
 use crate::duration::GoDuration;
@@ -40,6 +41,7 @@ inline!(LockDelay, "LockDelay", {
     "type": ["string", "integer"],
     "description": "A duration; a number counts seconds below 1000, and nanoseconds from there on"
 });
+inline!(Base64, "Base64", { "type": ["string", "null"], "contentEncoding": "base64" });
 inline!(Ignored, "Ignored", { "description": "Passed over" });
 
 impl<V: JsonSchema> JsonSchema for Map<V> {

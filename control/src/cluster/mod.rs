@@ -18,7 +18,7 @@ use callboard_proto::text::Text;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::lock_delay::LockDelays;
-use crate::registry::{Command, KvCondition, Outcome, Refusal, Registry};
+use crate::registry::{Command, KvCondition, Outcome, Refusal, Registry, TxnFault, TxnOp, TxnOutcome};
 use crate::watch::Hub;
 
 /// How long a read waits for a leader before it says that there is none.
@@ -172,6 +172,35 @@ impl Cluster {
         }
         // Others are writing the key all the time, so they get it.
         Ok(false)
+    }
+
+    /// Does all operations of a transaction, or none of them. A key whose lock delay is not over is locked by nobody.
+    ///
+    /// # Errors
+    /// See [`Error`] for what is true after each.
+    pub async fn transact(&self, mut ops: Vec<TxnOp>) -> Result<TxnOutcome, Error> {
+        for _ in 0..ACQUIRE_TRIES {
+            // The state first: a lock that is lost after this look is found by the registry.
+            let seen = self.registry().index();
+            let now = Instant::now();
+            let held_back = |key: &&Text| self.delays.holds_back(key, now);
+            let faults = ops.iter().enumerate().filter_map(|(op, operation)| {
+                let key = operation.locks().filter(held_back)?;
+                Some(TxnFault { op, what: format!("failed to lock key {key:?} due to lock delay") })
+            });
+            let faults: Vec<TxnFault> = faults.collect();
+            if !faults.is_empty() {
+                return Ok(Err(faults));
+            }
+            ops.iter_mut().for_each(|op| op.saw(seen));
+            if let Outcome::Txn(outcome) = self.propose(Command::Txn(ops.clone())).await? {
+                return Ok(outcome);
+            }
+        }
+        let locks = ops.iter().enumerate().filter_map(|(op, operation)| Some((op, operation.locks()?)));
+        Ok(Err(locks
+            .map(|(op, key)| TxnFault { op, what: format!("failed to lock key {key:?}, others write it all the time") })
+            .collect()))
     }
 
     /// Where readers wait.

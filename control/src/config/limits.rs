@@ -14,7 +14,7 @@ use super::{ConfigError, invalid};
 
 const NO_RPC: &str = "clients speak HTTP, which limits.request_limits bounds";
 /// The largest value or transaction that may be allowed, in bytes: a command must fit into one entry of the log.
-const BODY_MAX: u64 = 16 * 1024 * 1024;
+const BODY_MAX: u64 = 2 * 1024 * 1024;
 /// The largest list of headers that may be allowed, in bytes.
 const HEADERS_MAX: u64 = 4 * 1024 * 1024;
 /// The longest that a reader may be let wait.

@@ -13,9 +13,10 @@ use callboard_proto::dns::{Found, InstanceRow, Lookup, NodeRow, Order, Settings}
 use callboard_proto::{CheckStatus, Instance, InstanceId, Node, NodeName, ServiceName};
 
 use super::Seen;
-use crate::acl::Access;
+use crate::acl::{Access, Secret};
 use crate::identity::CONSUL_SERVICE;
-use crate::registry::Registry;
+use crate::query::{Fit, fits};
+use crate::registry::{Registry, Resolved};
 
 /// How many sets of rows are kept; with more, all are dropped and found again.
 const SETS_MAX: usize = 4096;
@@ -44,6 +45,7 @@ pub(super) struct Rows {
 enum Wanted {
     Service { service: String, tag: Option<String> },
     Connect { service: String },
+    Query { query: String },
 }
 
 impl Rows {
@@ -75,6 +77,7 @@ impl Rows {
         let wanted = match lookup {
             Lookup::Service { service, tag } => Wanted::Service { service: service.clone(), tag: tag.clone() },
             Lookup::Connect { service } => Wanted::Connect { service: service.clone() },
+            Lookup::Query { query } => Wanted::Query { query: query.clone() },
             Lookup::Apex | Lookup::NameServers => Wanted::Service { service: CONSUL_SERVICE.to_owned(), tag: None },
             _ => return Arc::default(),
         };
@@ -91,11 +94,13 @@ impl Rows {
     }
 }
 
-fn find(Seen { registry, access }: &Seen, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstance]> {
+fn find(seen: &Seen, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstance]> {
     let (service, tag) = match wanted {
         Wanted::Service { service, tag } => (service, tag.as_deref()),
         Wanted::Connect { service } => (service, None),
+        Wanted::Query { query } => return find_query(seen, query),
     };
+    let Seen { registry, access, .. } = seen;
     let Ok(name) = ServiceName::parse(service) else { return Arc::default() };
     let healthy = |(node, instance): (&Arc<Node>, &Arc<Instance>)| {
         if !may_see(access, node, instance) {
@@ -104,15 +109,30 @@ fn find(Seen { registry, access }: &Seen, wanted: &Wanted, only_passing: bool) -
         let weight = weight(registry, &node.name, instance, only_passing)?;
         Some(HealthyInstance { node: node.clone(), instance: instance.clone(), weight })
     };
-    match wanted {
-        Wanted::Service { .. } => {
-            let tagged = |instance: &Instance| {
-                tag.is_none_or(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
-            };
-            registry.service(&name).filter(|(_, instance)| tagged(instance)).filter_map(healthy).collect()
-        }
-        Wanted::Connect { .. } => registry.mesh_service(&name).filter_map(healthy).collect(),
+    if matches!(wanted, Wanted::Connect { .. }) {
+        return registry.mesh_service(&name).filter_map(healthy).collect();
     }
+    let tagged =
+        |instance: &Instance| tag.is_none_or(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)));
+    registry.service(&name).filter(|(_, instance)| tagged(instance)).filter_map(healthy).collect()
+}
+
+/// Finds what a prepared query finds. It has its own rule for warnings, and may have a token of its own.
+fn find_query(Seen { registry, access, acl }: &Seen, query: &str) -> Arc<[HealthyInstance]> {
+    let Ok(Some(Resolved { query, .. })) = registry.resolve_query(query) else { return Arc::default() };
+    let captured = match acl {
+        Some(acl) if !query.token.0.is_empty() => match acl.access(registry, Some(&Secret::new(&query.token.0))) {
+            Ok(access) => Some(access),
+            // Nobody has the token any more, so nobody may see anything with it.
+            Err(_) => return Arc::default(),
+        },
+        _ => None,
+    };
+    let access = captured.as_ref().unwrap_or(access);
+    let found = fits(registry, &query.service).into_iter().filter(|fit| may_see(access, fit.node, fit.instance));
+    let healthy =
+        |fit: Fit<'_>| HealthyInstance { node: fit.node.clone(), instance: fit.instance.clone(), weight: fit.weight };
+    found.map(healthy).collect()
 }
 
 /// Whether an instance and its node may be told of.
@@ -139,7 +159,7 @@ fn weight(registry: &Registry, node: &NodeName, instance: &Instance, only_passin
 
 /// Finds what a lookup asks for; `healthy` are the rows that [`Rows::healthy`] has for it.
 pub(super) fn found<'a>(
-    Seen { registry, access }: &'a Seen,
+    Seen { registry, access, .. }: &'a Seen,
     settings: &Settings,
     lookup: &Lookup,
     healthy: &'a [HealthyInstance],
@@ -156,9 +176,20 @@ pub(super) fn found<'a>(
             order: Order::Shuffled,
             ttl: settings.service_ttl.of(service),
         },
+        Lookup::Query { query } => match registry.resolve_query(query) {
+            Ok(Some(resolved)) => Found::Instances {
+                rows: healthy.iter().map(instance_row).collect(),
+                order: Order::Shuffled,
+                ttl: resolved
+                    .query
+                    .dns_ttl()
+                    .unwrap_or_else(|| settings.service_ttl.of(&resolved.query.service.service)),
+            },
+            Ok(None) | Err(_) => Found::Nothing,
+        },
         Lookup::Reverse(address) => names(registry, access, *address),
         // An address is in the name itself. Of the others the registry keeps nothing yet.
-        Lookup::Address(_) | Lookup::Ingress { .. } | Lookup::Virtual { .. } | Lookup::Query { .. } => Found::Nothing,
+        Lookup::Address(_) | Lookup::Ingress { .. } | Lookup::Virtual { .. } => Found::Nothing,
         Lookup::ForeignDatacenter { .. } | Lookup::Unknown | Lookup::OutsideDomain => Found::Nothing,
     }
 }

@@ -103,6 +103,8 @@ type Source = Arc<dyn Fn() -> Seen + Send + Sync>;
 struct Seen {
     registry: Arc<Registry>,
     access: Access,
+    /// Who knows what the token of a prepared query may do; none if there is no access control.
+    acl: Option<Arc<Acl>>,
 }
 
 /// What all readers have in common.
@@ -131,7 +133,7 @@ pub async fn serve(
 ) {
     let source = move || {
         let registry = cluster.registry();
-        Seen { access: acl.dns_access(&registry), registry }
+        Seen { access: acl.dns_access(&registry), acl: acl.is_enabled().then(|| acl.clone()), registry }
     };
     serve_from(Arc::new(source), options, counters, udp, tcp, stop).await;
 }

@@ -143,7 +143,8 @@ fn answer<Q: Question>(call: &Call<'_>, options: &ReadOptions, question: &Q, vie
     Ok(response)
 }
 
-fn stamp(response: &mut Response, index: Index, view: &View, options: &ReadOptions) {
+/// Says in the headers how an answer was come by.
+pub(super) fn stamp(response: &mut Response, index: Index, view: &View, options: &ReadOptions) {
     let headers = response.headers_mut();
     headers.insert(INDEX, HeaderValue::from(index.on_wire().0));
     headers.insert(KNOWN_LEADER, HeaderValue::from_static(if view.known_leader { "true" } else { "false" }));

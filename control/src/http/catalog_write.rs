@@ -46,7 +46,7 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     Ok(json(&true, call.pretty()))
 }
 
-fn registration(request: RegisterRequest) -> Result<Registration, Failure> {
+pub(super) fn registration(request: RegisterRequest) -> Result<Registration, Failure> {
     if request.node.is_empty() {
         return Err(refused("Must provide node"));
     }
@@ -103,7 +103,7 @@ fn node_meta(request: &RegisterRequest) -> Result<Meta, Failure> {
 }
 
 /// The same service in the words of the agent, whose rules it shares.
-fn service_request(service: CatalogServiceRequest) -> ServiceRequest {
+pub(super) fn service_request(service: CatalogServiceRequest) -> ServiceRequest {
     ServiceRequest {
         id: service.id,
         name: service.service,
@@ -122,7 +122,7 @@ fn service_request(service: CatalogServiceRequest) -> ServiceRequest {
     }
 }
 
-fn new_check(request: CatalogCheckRequest, node: &NodeName) -> Result<NewCheck, Failure> {
+pub(super) fn new_check(request: CatalogCheckRequest, node: &NodeName) -> Result<NewCheck, Failure> {
     if !request.node.is_empty() && !request.node.eq_ignore_ascii_case(node.as_str()) {
         return Err(refused(format!("check node {:?} does not match node {:?}", request.node, node.as_str())));
     }

@@ -78,6 +78,19 @@ pub(super) const READ: &[Parameter] = &[
     parameter("max_stale", "How old a stale answer may be", Value::Duration),
 ];
 
+/// Who may answer a read that does not wait.
+pub(super) const MODES: &[Parameter] = &[
+    parameter("stale", "Any server may answer", Value::Flag),
+    parameter("consistent", "The leader asks a quorum first", Value::Flag),
+];
+
+/// How a prepared query is run.
+pub(super) const RUN: &[Parameter] = &[
+    parameter("near", "Sorts by distance from this node", Value::Text),
+    parameter("limit", "The most instances that are shown", Value::Number),
+    parameter("connect", "Finds what speaks mesh TLS for the service", Value::Flag),
+];
+
 /// Which rows are wanted.
 pub(super) const FILTER: &[Parameter] = &[parameter("filter", "Only rows that this expression holds for", Value::Text)];
 

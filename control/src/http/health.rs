@@ -118,7 +118,13 @@ impl Question for ServiceHealth {
     }
 }
 
-fn entry(registry: &Registry, node: &Arc<Node>, instance: &Arc<Instance>, datacenter: &Text) -> ServiceEntry {
+/// An instance with its node and the checks of both.
+pub(super) fn entry(
+    registry: &Registry,
+    node: &Arc<Node>,
+    instance: &Arc<Instance>,
+    datacenter: &Text,
+) -> ServiceEntry {
     let of_node = registry.checks_of(&node.name, &InstanceId::none());
     let of_instance = registry.checks_of(&node.name, &instance.id);
     ServiceEntry {

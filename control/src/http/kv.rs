@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use callboard_proto::Index;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::kv::KvShown;
-use callboard_proto::kv::{KEY_MAX, VALUE_MAX};
+use callboard_proto::kv::KEY_MAX;
 use callboard_proto::text::Text;
 use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -206,7 +206,7 @@ async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
         KvCondition::Cas(index("cas", text)?)
     } else if let Some(text) = call.params.get("acquire") {
         let session = session(text);
-        let value = call.body(VALUE_MAX).await?;
+        let value = call.body(call.api.limits.kv_value_max).await?;
         let held = call.api.cluster.acquire(key, value[..].into(), flags, session).await?;
         return Ok(json(&held, call.pretty()));
     } else if let Some(text) = call.params.get("release") {
@@ -214,7 +214,7 @@ async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
     } else {
         KvCondition::Always
     };
-    let value = call.body(VALUE_MAX).await?;
+    let value = call.body(call.api.limits.kv_value_max).await?;
     let command = Command::KvSet { key, value: value[..].into(), flags, condition };
     Ok(held(call, call.api.cluster.propose(command).await?))
 }

@@ -24,6 +24,7 @@ mod intention_write;
 mod kv;
 mod openapi;
 mod permit;
+mod query;
 mod reply;
 mod request;
 mod routes;
@@ -31,6 +32,7 @@ mod select;
 mod serve;
 mod session;
 mod status;
+mod txn;
 
 use std::sync::Arc;
 

@@ -117,6 +117,10 @@ fn describe_operation(route: &Route, operation: &Operation, generator: &mut Sche
     for (status, _) in STATUSES {
         responses.insert(status.to_owned(), json!({"$ref": format!("#/components/responses/{status}")}));
     }
+    for status in operation.also {
+        let content = content(operation.answer, generator);
+        responses.insert((*status).to_owned(), json!({"description": "Not done", "content": content}));
+    }
     let mut described = json!({
         "operationId": operation_id(route, operation),
         "summary": operation.about,

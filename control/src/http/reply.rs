@@ -116,7 +116,10 @@ impl Failure {
             Failure::Datacenter | Failure::Refused(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Failure::Cluster(error) => match error {
                 cluster::Error::Refused(
-                    Refusal::UnknownInstance(_) | Refusal::UnknownCheck(_) | Refusal::NoSuchInstance(_),
+                    Refusal::UnknownInstance(_)
+                    | Refusal::UnknownCheck(_)
+                    | Refusal::NoSuchInstance(_)
+                    | Refusal::UnknownQuery,
                 ) => StatusCode::NOT_FOUND,
                 cluster::Error::Refused(Refusal::Acl(AclRefusal::Bootstrapped(_) | AclRefusal::NoToken)) => {
                     StatusCode::FORBIDDEN

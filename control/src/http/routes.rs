@@ -14,7 +14,7 @@ use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
     agent, agent_checks, catalog, catalog_write, config, connect, connect_agent, discovery_chain, event, health,
-    intention, kv, openapi, session, status,
+    intention, kv, openapi, query, session, status, txn,
 };
 
 /// Every route, family by family.
@@ -32,8 +32,10 @@ const FAMILIES: &[&[Route]] = &[
     intention::ROUTES,
     kv::ROUTES,
     openapi::ROUTES,
+    query::ROUTES,
     session::ROUTES,
     status::ROUTES,
+    txn::ROUTES,
 ];
 
 /// An answer that is being found.
@@ -80,6 +82,8 @@ pub(super) struct Operation {
     pub(super) parameters: &'static [&'static [Parameter]],
     pub(super) body: Body,
     pub(super) answer: Body,
+    /// The statuses of failure that carry a body like the answer's.
+    pub(super) also: &'static [&'static str],
     /// Whether this is an addition of ours to Consul's interface.
     pub(super) is_ours: bool,
 }
@@ -87,7 +91,8 @@ pub(super) struct Operation {
 impl Operation {
     const fn new(verb: Verb, about: &'static str, run: Run) -> Operation {
         let (argument, parameters) = ("name", &[] as &[&[Parameter]]);
-        Operation { verb, about, run, argument, parameters, body: Body::Empty, answer: Body::Any, is_ours: false }
+        let (body, answer, also) = (Body::Empty, Body::Any, &[] as &[&str]);
+        Operation { verb, about, run, argument, parameters, body, answer, also, is_ours: false }
     }
 
     /// Names what follows the path.
@@ -108,6 +113,11 @@ impl Operation {
     /// States the body of the answer.
     pub(super) const fn gives(self, answer: Body) -> Operation {
         Operation { answer, ..self }
+    }
+
+    /// States the statuses of failure that carry a body like the answer's.
+    pub(super) const fn also(self, also: &'static [&'static str]) -> Operation {
+        Operation { also, ..self }
     }
 
     /// Marks what Consul does not have.

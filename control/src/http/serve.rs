@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_proto::kv::VALUE_MAX;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -92,11 +93,15 @@ pub struct HttpLimits {
     /// The most connections from one address; further ones are told so and closed. An HTTP/2 connection carries up to
     /// 1024 requests at a time.
     pub connections_per_client: usize,
+    /// The largest value of a key, in bytes.
+    pub kv_value_max: usize,
+    /// The largest body of a transaction, in bytes.
+    pub txn_body_max: usize,
 }
 
 impl Default for HttpLimits {
     fn default() -> HttpLimits {
-        HttpLimits { connections_per_client: 200 }
+        HttpLimits { connections_per_client: 200, kv_value_max: VALUE_MAX, txn_body_max: 512 * 1024 }
     }
 }
 

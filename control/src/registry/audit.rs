@@ -66,6 +66,7 @@ impl Registry {
         fact(self.slots.held() == members, &|| "a slot is held by nobody".to_owned())?;
         self.acl.audit(self.index)?;
         self.audit_sessions()?;
+        self.audit_queries()?;
         self.audit_config()?;
         self.audit_connect()
     }

@@ -17,10 +17,14 @@ use serde::{Deserialize, Serialize};
 use super::acl::{AclRows, AclTables};
 use super::config_entry::{ConfigRow, folded};
 use super::connect::ConnectTable;
+use super::query::{QueryBody, QueryRow};
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
+/// What is written.
 const FORMAT: u8 = 3;
+/// What is read as well: the tables that were there from the beginning, and no others.
+const FORMAT_OLD: u8 = 2;
 
 /// Why bytes are not a registry.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +33,7 @@ pub enum CheckpointError {
     #[error("checkpoint bytes")]
     Io(#[from] std::io::Error),
     /// Another version wrote it.
-    #[error("checkpoint format {0} is unknown; this version reads format {FORMAT}")]
+    #[error("checkpoint format {0} is unknown; this version reads formats {FORMAT_OLD} and {FORMAT}")]
     Format(u8),
     /// The bytes are damaged.
     #[error("checkpoint is damaged")]
@@ -39,9 +43,19 @@ pub enum CheckpointError {
     Inconsistent(String),
 }
 
-/// The rows of a registry. Instances and services carry their place, which their rows do not.
+/// The rows of a registry: what is in every format, then the tables that came with the newest one.
 #[derive(Serialize, Deserialize)]
 struct Rows {
+    first: FirstRows,
+    queries: Vec<(QueryBody, Index, Index)>,
+    queries_changed: Index,
+    acl: AclRows,
+    connect: ConnectTable,
+}
+
+/// What is in every format. Instances and services carry their place, which their rows do not.
+#[derive(Serialize, Deserialize)]
+struct FirstRows {
     index: Index,
     tables: Tables,
     nodes: Vec<Arc<Node>>,
@@ -55,8 +69,19 @@ struct Rows {
     config: Vec<(Text, Index, Index)>,
     config_changed: Vec<(EntryKind, Index)>,
     slots: Vec<SlotRows>,
-    acl: AclRows,
-    connect: ConnectTable,
+}
+
+impl Rows {
+    /// The rows of a format in which there were no others.
+    fn of_first(first: FirstRows) -> Rows {
+        Rows {
+            first,
+            queries: Vec::new(),
+            queries_changed: Index::ZERO,
+            acl: AclRows::default(),
+            connect: ConnectTable::default(),
+        }
+    }
 }
 
 impl Registry {
@@ -65,7 +90,7 @@ impl Registry {
     /// # Errors
     /// When writing fails.
     pub fn write_to(&self, mut to: &mut dyn Write) -> Result<(), CheckpointError> {
-        let rows = Rows {
+        let first = FirstRows {
             index: self.index,
             tables: self.tables,
             nodes: self.nodes.values().cloned().collect(),
@@ -78,9 +103,15 @@ impl Registry {
             sessions: self.sessions.values().cloned().collect(),
             config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
             slots: self.slots.rows(),
+            config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
+        };
+        let queries = self.queries.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect();
+        let rows = Rows {
+            first,
+            queries,
+            queries_changed: self.queries.changed,
             acl: self.acl.rows(),
             connect: self.connect.clone(),
-            config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
         };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
@@ -95,15 +126,29 @@ impl Registry {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes)?;
         let (format, rows) = bytes.split_first().ok_or(CheckpointError::Format(0))?;
-        if *format != FORMAT {
-            return Err(CheckpointError::Format(*format));
-        }
-        let registry = Registry::from_rows(postcard::from_bytes(rows)?).map_err(CheckpointError::Inconsistent)?;
+        let rows = match *format {
+            FORMAT => postcard::from_bytes(rows)?,
+            FORMAT_OLD => Rows::of_first(postcard::from_bytes(rows)?),
+            format => return Err(CheckpointError::Format(format)),
+        };
+        let registry = Registry::from_rows(rows).map_err(CheckpointError::Inconsistent)?;
         registry.audit().map_err(CheckpointError::Inconsistent)?;
         Ok(registry)
     }
 
     fn from_rows(rows: Rows) -> Result<Registry, String> {
+        let Rows { first, queries, queries_changed, acl, connect } = rows;
+        let mut registry = Registry::from_first(first)?;
+        for (body, created, modified) in queries {
+            registry.queries.insert(QueryRow::read(body, created, modified)?);
+        }
+        registry.queries.changed = queries_changed;
+        registry.acl = AclTables::from_rows(acl);
+        registry.connect = connect;
+        Ok(registry)
+    }
+
+    fn from_first(rows: FirstRows) -> Result<Registry, String> {
         let mut registry = Registry { index: rows.index, tables: rows.tables, ..Registry::default() };
         registry.nodes = rows.nodes.into_iter().map(|node| (node.name.folded(), node)).collect();
         for (name, index) in rows.services {
@@ -137,9 +182,7 @@ impl Registry {
             let row = ConfigRow::read(body, created, modified)?;
             registry.config.rows.insert((row.entry.kind(), folded(row.entry.name())), row);
         }
-        registry.acl = AclTables::from_rows(rows.acl);
         registry.slots = SlotTable::from_rows(rows.slots)?;
-        registry.connect = rows.connect;
         registry.config.changed = rows.config_changed.into_iter().collect();
         Ok(registry)
     }

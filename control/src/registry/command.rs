@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::acl::{AclCommand, AclRefusal};
 use super::connect::{ConnectCommand, ROOTS_MAX};
+use super::query::QueryCommand;
+use super::txn::{TxnOp, TxnOutcome};
 
 /// A write.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +109,10 @@ pub enum Command {
     },
     /// Changes who may do what.
     Acl(AclCommand),
+    /// Does several things as one, or nothing.
+    Txn(Vec<TxnOp>),
+    /// Writes prepared queries.
+    Query(QueryCommand),
 }
 
 /// Whether an empty node is kept.
@@ -173,7 +179,7 @@ pub struct Registration {
 }
 
 /// The answer to a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It is as wished.
     Done,
@@ -190,6 +196,8 @@ pub enum Outcome {
     Overtaken,
     /// It does not fit the present state; nothing was written.
     Refused(Refusal),
+    /// What a transaction found, or what failed in it; then nothing was written.
+    Txn(TxnOutcome),
 }
 
 /// Why a command does not fit the present state. The texts are what clients match on.
@@ -245,4 +253,10 @@ pub enum Refusal {
     /// A write of access control does not fit.
     #[error(transparent)]
     Acl(#[from] AclRefusal),
+    /// No such prepared query.
+    #[error("Query not found")]
+    UnknownQuery,
+    /// A prepared query is wrong, or in the way of another one.
+    #[error("{0}")]
+    Query(String),
 }

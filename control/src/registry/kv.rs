@@ -42,7 +42,7 @@ impl Registry {
             KvCondition::Acquire { session, .. } if holder == session => {}
             KvCondition::Acquire { .. } if !holder.is_empty() => return Outcome::Held(false),
             KvCondition::Acquire { session, seen } => {
-                if known.map_or_else(|| self.graves.of(&key), |known| known.modified) > seen {
+                if self.kv_changed(&key) > seen {
                     return Outcome::Overtaken;
                 }
                 holder = session;
@@ -121,6 +121,11 @@ impl Registry {
     #[must_use]
     pub fn kv_get(&self, key: &str) -> Option<&Arc<KvEntry>> {
         self.kv.get(key)
+    }
+
+    /// When one key last changed or went, as far as that is remembered.
+    pub(super) fn kv_changed(&self, key: &str) -> Index {
+        self.kv.get(key).map_or_else(|| self.graves.of(key), |known| known.modified)
     }
 
     /// The keys with a prefix, bytewise.

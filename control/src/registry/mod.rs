@@ -13,9 +13,11 @@ pub mod command;
 mod config_entry;
 mod connect;
 mod kv;
+mod query;
 mod session;
 mod slots;
 pub mod topic;
+pub mod txn;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use imbl::{OrdMap, OrdSet};
 use acl::AclTables;
 use config_entry::ConfigTable;
 use connect::ConnectTable;
+use query::QueryTable;
 use slots::SlotTable;
 
 pub use acl::{AclCommand, AclRefusal, AclTopic, Write};
@@ -39,8 +42,10 @@ pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
 pub use config_entry::ConfigRow;
 pub use connect::{CaRoot, CaSettings, ConnectCommand, Hidden, ROOTS_MAX};
+pub use query::{QueryBody, QueryCommand, QueryRow, Resolved};
 pub use session::SessionChange;
 pub use topic::{Topic, Touched};
+pub use txn::{TxnFault, TxnOp, TxnOutcome, TxnRow};
 
 /// The whole state. Keys that are names are folded; rows keep the case in which they were written.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +69,7 @@ pub struct Registry {
     acl: AclTables,
     connect: ConnectTable,
     slots: SlotTable,
+    queries: QueryTable,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
     lineage: u64,
@@ -129,6 +135,8 @@ impl Registry {
             Command::Connect(command) => self.connect(command, &mut change),
             Command::SessionDestroy { id } => self.end_session(&id, &mut change),
             Command::Acl(command) => self.write_acl(command, &mut change),
+            Command::Query(command) => self.apply_query(command, &mut change),
+            Command::Txn(ops) => self.apply_txn(ops, &mut change),
         };
         if change.changed {
             self.index = change.at;

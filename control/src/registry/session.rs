@@ -55,6 +55,7 @@ impl Registry {
         let Some(session) = self.sessions.remove(id) else { return Outcome::Done };
         self.sessions_on.remove(&(session.node.folded(), id.clone()));
         self.tables.sessions = change.touch(Topic::Sessions);
+        self.end_queries_of(id, change);
         let held: Vec<Text> = self.locked_by(id).cloned().collect();
         for key in held {
             if !session.lock_delay.is_zero() {

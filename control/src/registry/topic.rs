@@ -32,6 +32,8 @@ pub enum Topic {
     Sessions,
     /// A table of access control.
     Acl(AclTopic),
+    /// Any prepared query.
+    Queries,
     /// Every key with a prefix. Readers wait on it; writes touch [`Topic::Key`].
     KeyPrefix(Text),
 }
@@ -52,6 +54,12 @@ impl Touched {
     /// Notes a key whose holder's session ended, and for how long nobody may take it.
     pub fn lose(&mut self, key: Text, delay: Duration) {
         self.lost.push((key, delay));
+    }
+
+    /// Notes all that another one notes.
+    pub fn absorb(&mut self, other: Touched) {
+        self.topics.extend(other.topics);
+        self.lost.extend(other.lost);
     }
 
     /// The keys whose holders' sessions ended, and for how long nobody may take each.

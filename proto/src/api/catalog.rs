@@ -313,6 +313,8 @@ pub struct CatalogServiceRequest {
     pub kind: String,
     pub proxy: Option<serde_json::Value>,
     pub connect: Option<ConnectRequest>,
+    #[serde(rename(serialize = "ModifyIndex", deserialize = "modifyindex"))]
+    pub modify_index: u64,
 }
 
 /// A check in a catalog registration.
@@ -341,6 +343,9 @@ pub struct CatalogCheckRequest {
     pub kind: String,
     /// How its status is to be found out, by whoever runs it.
     pub definition: Option<serde_json::Value>,
+    #[serde(rename(serialize = "ModifyIndex", deserialize = "modifyindex"))]
+    /// When it last changed; counts only in transactions that ask for it.
+    pub modify_index: u64,
 }
 
 /// Body of `PUT /v1/catalog/register`.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::index::Index;
@@ -51,5 +52,18 @@ impl KvShown {
     /// When the server's base64 is broken.
     pub fn bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
         self.value.as_deref().map_or(Ok(Vec::new()), |text| STANDARD.decode(text))
+    }
+}
+
+/// Bytes that a body writes in base64; null stands for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base64(pub Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Base64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes =
+            STANDARD.decode(&text).map_err(|error| D::Error::custom(format!("illegal base64 data: {error}")))?;
+        Ok(Base64(bytes))
     }
 }

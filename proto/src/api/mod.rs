@@ -16,6 +16,8 @@ pub mod health;
 pub mod intention;
 pub mod kv;
 pub mod meta;
+pub mod prepared;
 pub mod query;
 pub mod session;
+pub mod txn;
 pub mod valid;

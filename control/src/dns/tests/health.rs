@@ -48,7 +48,7 @@ fn registry(world: &World) -> Registry {
 fn shared(registry: Registry, only_passing: bool) -> Shared {
     let registry = Arc::new(registry);
     Shared {
-        source: Arc::new(move || Seen { registry: registry.clone(), access: Access::unrestricted() }),
+        source: Arc::new(move || Seen { registry: registry.clone(), access: Access::unrestricted(), acl: None }),
         options: Arc::new(DnsOptions { only_passing, ..options() }),
         counters: Arc::default(),
         waiting: Arc::new(Semaphore::new(1)),

@@ -48,7 +48,8 @@ async fn start(registry: Registry, options: DnsOptions) -> Running {
         registry: registry.clone(),
         _stop: stop.clone().drop_guard(),
     };
-    let source: Source = Arc::new(move || Seen { registry: registry.load_full(), access: Access::unrestricted() });
+    let source: Source =
+        Arc::new(move || Seen { registry: registry.load_full(), access: Access::unrestricted(), acl: None });
     tokio::spawn(serve_from(source, options, counters, vec![udp], vec![tcp], stop));
     running
 }

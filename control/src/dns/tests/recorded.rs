@@ -1,6 +1,7 @@
 //! What a Consul agent was recorded to say, name by name, and mesh names.
 
 use super::*;
+use crate::registry::{QueryBody, QueryCommand};
 
 fn registry() -> Registry {
     let mut registry = Registry::default();
@@ -20,6 +21,15 @@ fn registry() -> Registry {
     };
     add(&mut registry, proxy);
     register(&mut registry, node("n2.example", "db.example.com"), None, Vec::new());
+    let query = |id: &str, body: &str| {
+        let body = format!(r#"{{"ID": "00000000-0000-0000-0000-00000000000{id}", {body}}}"#);
+        Command::Query(QueryCommand::Create(QueryBody(body.into())))
+    };
+    let ttl = r#""Name": "Quick", "Service": {"Service": "web", "Tags": ["!v1.2"]}, "DNS": {"TTL": "10s"}"#;
+    registry.apply(query("1", ttl), &mut Touched::default());
+    let template =
+        r#""Name": "t-", "Template": {"Type": "name_prefix_match"}, "Service": {"Service": "${name.suffix}"}"#;
+    registry.apply(query("2", template), &mut Touched::default());
     registry
 }
 
@@ -64,6 +74,20 @@ async fn names_as_recorded() {
         ("web.service.dc2.consul.", A, nothing.clone()),
         ("foo.consul.", A, nothing.clone()),
         ("web.query.consul.", A, nothing.clone()),
+        ("quick.query.consul.", A, vec!["NoError aa", "quick.query.consul. 10 A 127.0.0.1"]),
+        ("quick.query.dc1.consul.", A, vec!["NoError aa", "quick.query.dc1.consul. 10 A 127.0.0.1"]),
+        (
+            "_quick._tcp.query.consul.",
+            SRV,
+            vec![
+                "NoError aa",
+                "_quick._tcp.query.consul. 10 SRV 1 10 8083 n1.node.dc1.consul.",
+                "+ n1.node.dc1.consul. 10 A 127.0.0.1",
+                "+ n1.node.dc1.consul. 10 TXT rack=r1",
+            ],
+        ),
+        ("t-six.query.consul.", AAAA, vec!["NoError aa", "t-six.query.consul. 0 AAAA 2001:db8::1"]),
+        ("t-down.query.consul.", A, nothing.clone()),
         ("web.ingress.consul.", A, nothing.clone()),
         ("web.virtual.consul.", A, nothing.clone()),
         ("none.connect.consul.", A, nothing.clone()),

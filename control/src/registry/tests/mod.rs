@@ -1,7 +1,9 @@
 //! The registry against random histories: every fact that must hold after any command.
 
 mod config_entries;
+mod queries;
 mod sessions;
+mod txn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,6 +204,8 @@ fn command() -> impl Strategy<Value = Command> {
         2 => connect_command().prop_map(Command::Connect),
         4 => session().prop_map(|session| Command::SessionCreate(Box::new(session))),
         1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
+        3 => proptest::collection::vec(txn::op(), 0..5).prop_map(Command::Txn),
+        4 => queries::command().prop_map(Command::Query),
     ]
 }
 
@@ -229,6 +233,8 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
     let roots: Vec<_> = registry.ca_roots().collect();
     views.insert(Topic::CaRoots, (registry.ca_index(), format!("{roots:?}{:?}", registry.ca_settings())));
+    let queries: Vec<_> = registry.queries().map(|row| (&row.definition, row.created, row.modified)).collect();
+    views.insert(Topic::Queries, (registry.queries_index(), format!("{queries:?}")));
     for kind in EntryKind::ALL {
         let entries: Vec<_> = registry.configs(kind).map(|row| (&row.body, row.created, row.modified)).collect();
         views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));

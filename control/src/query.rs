@@ -1,0 +1,94 @@
+//! What a prepared query finds. PURE.
+//!
+//! It decides which instances are well enough and fit; who may see them, their order and how many are shown is decided
+//! by the HTTP and DNS front doors, which call it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use callboard_proto::prepared::QueryService;
+use callboard_proto::text::Meta;
+use callboard_proto::{CheckStatus, Instance, InstanceId, Node, ServiceName};
+
+use crate::registry::Registry;
+
+/// An instance that a query found.
+#[derive(Debug, Clone)]
+pub struct Fit<'a> {
+    /// Where it runs.
+    pub node: &'a Arc<Node>,
+    /// What runs.
+    pub instance: &'a Arc<Instance>,
+    /// The weight that its status gives it.
+    pub weight: u16,
+}
+
+/// The instances that fit, by node and id.
+#[must_use]
+pub fn fits<'a>(registry: &'a Registry, wanted: &QueryService) -> Vec<Fit<'a>> {
+    let Ok(name) = ServiceName::parse(&wanted.service) else { return Vec::new() };
+    let rows: Vec<(&Arc<Node>, &Arc<Instance>)> = match wanted.connect {
+        // Borrows the name, which lives shorter than the rows.
+        true => registry
+            .services()
+            .flat_map(|row| registry.members(row))
+            .filter(|(_, i)| i.speaks_mesh_for(&name))
+            .collect(),
+        false => registry.service(&name).collect(),
+    };
+    rows.into_iter()
+        .filter(|(node, instance)| {
+            has_pairs(&node.meta, &wanted.node_meta)
+                && has_pairs(&instance.meta, &wanted.service_meta)
+                && has_tags(instance, &wanted.tags)
+        })
+        .filter_map(|(node, instance)| {
+            let weight = weight(registry, node, instance, wanted)?;
+            Some(Fit { node, instance, weight })
+        })
+        .collect()
+}
+
+/// How many other datacenters a query that found nothing here asks: each once, and none answers, since no other is known.
+#[must_use]
+pub fn failovers(wanted: &QueryService, ours: &str) -> u64 {
+    let failover = &wanted.failover;
+    let targets = failover.targets.iter().map(|target| target.datacenter.as_str()).filter(|name| !name.is_empty());
+    let mut others: Vec<String> = failover
+        .datacenters
+        .iter()
+        .map(String::as_str)
+        .chain(targets)
+        .map(str::to_ascii_lowercase)
+        .filter(|name| !name.eq_ignore_ascii_case(ours))
+        .collect();
+    others.sort_unstable();
+    others.dedup();
+    others.len() as u64
+}
+
+fn has_pairs(meta: &Meta, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| meta.get(key).is_some_and(|found| **found == **value))
+}
+
+/// Whether an instance has every tag, and none of those with a `!` in front.
+fn has_tags(instance: &Instance, wanted: &[String]) -> bool {
+    let has = |wanted: &str| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted));
+    wanted.iter().all(|tag| match tag.strip_prefix('!') {
+        Some(tag) => !has(tag),
+        None => has(tag),
+    })
+}
+
+fn weight(registry: &Registry, node: &Node, instance: &Instance, wanted: &QueryService) -> Option<u16> {
+    let of_node = registry.checks_of(&node.name, &InstanceId::none());
+    let of_instance = registry.checks_of(&node.name, &instance.id);
+    let counts = |id: &str| !wanted.ignore_check_ids.iter().any(|ignored| ignored == id);
+    let checks = of_node.chain(of_instance).filter(|check| counts(check.id.as_str()));
+    match checks.map(|check| check.status).max().unwrap_or(CheckStatus::Passing) {
+        CheckStatus::Passing => Some(instance.weights.passing),
+        CheckStatus::Warning if wanted.only_passing => None,
+        CheckStatus::Warning => Some(instance.weights.warning),
+        CheckStatus::Critical => None,
+    }
+}
