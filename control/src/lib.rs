@@ -13,6 +13,9 @@
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
 //! imports only the words of `callboard-proto`.
 
+#[doc = include_str!("../docs/command-line.md")]
+pub mod command_line {}
+
 pub mod acl;
 pub mod check;
 pub mod cli;

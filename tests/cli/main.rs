@@ -2,4 +2,8 @@
 
 mod basics;
 mod codes;
+mod locks;
+mod moving;
+mod operators;
 mod run;
+mod watches;

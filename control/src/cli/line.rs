@@ -50,6 +50,10 @@ pub(super) fn rewrite(root: &Command, arguments: Vec<OsString>) -> Vec<OsString>
                 // `clap` says what is wrong with it.
                 Some(None) => written.push(format!("--{text}", text = text.trim_start_matches('-')).into()),
             },
+            // One that may stand alone takes no word of its own.
+            Some(known) if known.is_require_equals_set() => {
+                written.push(format!("--{}", text.trim_start_matches('-')).into());
+            }
             Some(known) if known.get_action().takes_values() => match value {
                 Some(value) => written.push(format!("--{name}={value}").into()),
                 None => {

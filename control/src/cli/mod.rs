@@ -3,25 +3,51 @@
 //! Here is decided which command is meant, and in whose manner it ends: called as `consul`, or with that as the first
 //! word, the program takes Consul's subcommands and ends with Consul's exit codes; the commands are the same.
 
+mod acl;
+mod acl_method;
+mod acl_policy;
+mod acl_show;
+mod acl_token;
 mod agent;
+mod archive;
+mod carry;
+mod carry_read;
+mod carry_write;
 mod catalog;
+mod child;
 mod client;
 mod cluster;
+mod completion;
+mod config_entry;
+mod connect_ca;
+mod debug;
 mod event;
+mod exec;
 mod failure;
 mod info;
+mod intention;
 mod keygen;
+mod keyring;
 mod kv;
 mod kv_bulk;
 mod kv_put;
 mod line;
+mod lock;
+mod login;
 mod maint;
 mod members;
+mod monitor;
+mod operator;
+mod portable;
+mod progress;
+mod rtt;
 mod services;
 mod session;
+mod snapshot;
 mod talk;
 mod tls;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -45,39 +71,75 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says who may do what
+    Acl(acl::Acl),
     /// Runs a control node
     Agent(Box<AgentFlags>),
     /// Lists what is registered
     Catalog(catalog::Catalog),
+    /// Prints what lets a shell complete the command line
+    Completion(completion::Completion),
+    /// Reads and writes config entries
+    Config(config_entry::Config),
+    /// Looks after the mesh
+    Connect(connect_ca::Connect),
+    /// Collects what helps to understand an agent
+    Debug(debug::Debug),
     /// Says something to every node, once
     Event(event::Fire),
+    /// Is not offered: says why
+    Exec(exec::Exec),
+    /// Writes services, keys, rules and rights as one JSON document
+    Export(carry::Export),
     /// Makes a node leave whose process is gone
     ForceLeave(cluster::ForceLeave),
+    /// Copies services, keys, rules and rights from Consul, or from a file of `export`
+    Import(Box<carry::Import>),
     /// Shows the numbers of an agent
     Info(info::Info),
+    /// Says who may call whom
+    Intention(intention::Intention),
     /// Lets an agent join others
     Join(cluster::Join),
     /// Prints a key for gossip: 32 random bytes in base64
     Keygen,
+    /// Lists, adds, uses and removes the keys of gossip
+    Keyring(Box<keyring::Keyring>),
     /// Reads and writes keys
     Kv(kv::Kv),
     /// Lets an agent leave the others and end
     Leave(cluster::Leave),
+    /// Runs a program while a lock is held
+    Lock(Box<lock::Lock>),
+    /// Logs in; the token goes into a file
+    Login(login::Login),
+    /// Ends the token that was got by logging in
+    Logout(login::Logout),
     /// Takes a node or an instance out of service, and back
     Maint(maint::Maint),
     /// Lists the members of the cluster
     Members(members::Members),
+    /// Shows what an agent logs, as it happens
+    Monitor(monitor::Monitor),
+    /// Looks after the servers
+    Operator(operator::Operator),
     /// Lets an agent read its configuration again
     Reload(cluster::Reload),
+    /// Estimates the round trip between two nodes
+    Rtt(rtt::Rtt),
     /// Registers and deregisters instances
     Services(services::Services),
     /// Opens, renews and ends sessions
     Session(session::Sessions),
+    /// Saves the registry to a file, and puts it back
+    Snapshot(snapshot::Snapshot),
     /// Makes certificates for agents
     #[command(subcommand)]
     Tls(tls::Tls),
     /// Prints the version of this program and of the interface that it speaks
     Version(version::Version),
+    /// Prints news, or gives it to a program
+    Watch(Box<watch::Watch>),
 }
 
 /// Runs the program.
@@ -111,22 +173,40 @@ fn asked(command: Command, manner: Manner) -> Ended {
     let runtime = runtime.map_err(|error| Failure::because(Kind::Failed, "starting", &error))?;
     runtime.block_on(async {
         match command {
+            Command::Acl(acl) => acl::run(acl).await,
             Command::Agent(_) => Ok(0),
             Command::Catalog(catalog) => catalog::run(catalog).await,
+            Command::Completion(completion) => completion::run(&completion, manner),
+            Command::Config(config) => config_entry::run(config).await,
+            Command::Connect(connect) => connect_ca::run(connect).await,
+            Command::Debug(debug) => debug::run(debug).await,
             Command::Event(fire) => event::run(fire).await,
+            Command::Exec(exec) => exec::run(&exec),
+            Command::Export(export) => carry::export(export).await,
             Command::ForceLeave(leave) => cluster::force_leave(leave).await,
+            Command::Import(import) => carry::import(*import).await,
             Command::Info(info) => info::run(info).await,
+            Command::Intention(intention) => intention::run(intention).await,
             Command::Join(join) => cluster::join(join).await,
             Command::Keygen => keygen::run(),
+            Command::Keyring(keyring) => keyring::run(*keyring).await,
             Command::Kv(kv) => kv::run(kv).await,
             Command::Leave(leave) => cluster::leave(leave).await,
+            Command::Lock(lock) => lock::run(*lock).await,
+            Command::Login(login) => login::login(login).await,
+            Command::Logout(logout) => login::logout(logout).await,
             Command::Maint(maint) => maint::run(maint).await,
             Command::Members(members) => members::run(members).await,
+            Command::Monitor(monitor) => monitor::run(monitor).await,
+            Command::Operator(operator) => operator::run(operator).await,
             Command::Reload(reload) => cluster::reload(reload).await,
+            Command::Rtt(rtt) => rtt::run(rtt).await,
             Command::Services(services) => services::run(services).await,
             Command::Session(session) => session::run(session).await,
+            Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
             Command::Tls(command) => tls::run(&command),
             Command::Version(version) => version::run(&version, manner),
+            Command::Watch(watch) => watch::run(*watch).await,
         }
     })
 }

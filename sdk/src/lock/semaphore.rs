@@ -59,6 +59,13 @@ impl Semaphore {
         self
     }
 
+    /// Sets what the session of each hold is called, for people.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
     /// Waits for a place, however long it takes and whatever fails meanwhile. Dropping the future gives up.
     ///
     /// # Errors

@@ -1,0 +1,184 @@
+//! `lock`: a program runs while a lock is held, or one of the places of a semaphore.
+//!
+//! The keys are those of Consul's clients, so that both can contend: `PREFIX/.lock` for one holder, and beside it a key for
+//! each contender for several. When the lock is lost the program is told to end, and ended after five seconds.
+
+use std::time::Duration;
+
+use callboard::Client;
+use callboard::lock::{Locked, Lost, Permit, SessionSettings};
+use callboard_proto::duration::GoDuration;
+use clap::Args;
+use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Ended;
+use super::child;
+use super::client::ClientFlags;
+use super::failure::{Failure, Kind};
+use super::talk::note;
+
+/// What is answered when the program failed and the caller wants to know.
+const CHILD_FAILED: u8 = 2;
+/// Consul's own, and the least that leaves time for a renewal.
+const TTL_DEFAULT: &str = "15s";
+
+/// Runs a program while a lock is held.
+#[derive(Debug, Args)]
+pub(super) struct Lock {
+    /// How many may hold it at once; all must mean the same number
+    #[arg(long = "n", value_name = "HOLDERS", default_value_t = 1)]
+    n: u32,
+    /// What the session is called
+    #[arg(long)]
+    name: Option<String>,
+    /// How long to wait for the lock; 0: for ever
+    #[arg(long, value_name = "TIME", default_value = "0s", alias = "try")]
+    timeout: String,
+    /// How long others wait when this process dies without a word
+    #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT)]
+    ttl: String,
+    /// End with code 2 when the program fails
+    #[arg(long)]
+    child_exit_code: bool,
+    /// Taken for Consul's sake: failures are borne for as long as the session's TTL proves that the lock is held
+    #[arg(long, value_name = "TIMES", default_value_t = 3)]
+    monitor_retry: u32,
+    /// Run the words as one line of a shell; -shell=false: as a program and its arguments
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]
+    shell: String,
+    /// Give the program our standard input
+    #[arg(long)]
+    pass_stdin: bool,
+    /// Say what is done
+    #[arg(long)]
+    verbose: bool,
+    #[command(flatten)]
+    client: ClientFlags,
+    /// Where the lock is, among the keys
+    prefix: String,
+    /// The program
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<String>,
+}
+
+/// What is held.
+enum Held {
+    Alone(Box<Locked>),
+    Among(Box<Permit>),
+}
+
+impl Held {
+    async fn lost(&self) -> Lost {
+        match self {
+            Held::Alone(locked) => locked.lost().await,
+            Held::Among(permit) => permit.lost().await,
+        }
+    }
+
+    async fn release(self) -> Result<bool, callboard::Error> {
+        match self {
+            Held::Alone(locked) => locked.release().await,
+            Held::Among(permit) => permit.release().await,
+        }
+    }
+}
+
+fn time(flag: &str, text: &str) -> Result<Duration, Failure> {
+    let parsed = GoDuration::parse(text).ok().filter(|time| time.0 >= 0);
+    parsed
+        .map(GoDuration::to_std)
+        .ok_or_else(|| Failure::usage(format!("{flag} is {text:?}; a time as 10s is accepted")))
+}
+
+/// Takes the lock, runs the program, gives the lock back.
+pub(super) async fn run(lock: Lock) -> Ended {
+    let (timeout, ttl) = (time("-timeout", &lock.timeout)?, time("-ttl", &lock.ttl)?);
+    let Some(shell) = callboard_proto::api::query::parse_bool(&lock.shell) else {
+        return Err(Failure::usage(format!("-shell is {:?}; true or false is accepted", lock.shell)));
+    };
+    if lock.n == 0 {
+        return Err(Failure::usage("Lock holder limit must be positive"));
+    }
+    let mut command = child::command(&lock.program, shell)?;
+    command.env("CONSUL_LOCK_HELD", "true");
+    let client = lock.client.api()?.client;
+    let talk = |text: &str| {
+        if lock.verbose {
+            note(text);
+        }
+    };
+    talk(&format!("Setting up lock at path: {}", lock.prefix));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let name =
+        lock.name.clone().unwrap_or_else(|| format!("Lock for {:?} at {:?}", lock.program.join(" "), lock.prefix));
+    let taking = take(&client, &lock, name, ttl);
+    let taken = tokio::select! {
+        held = taking => held,
+        () = pause(timeout) => Err(Failure::new(Kind::TimedOut, format!("Lock acquisition failed: not had within {timeout:?}"))),
+        _ = terminate.recv() => Err(Failure::new(Kind::Failed, "Lock acquisition aborted")),
+        _ = interrupt.recv() => Err(Failure::new(Kind::Failed, "Lock acquisition aborted")),
+    };
+    let held = match taken {
+        Ok(held) => held,
+        Err(failure) => {
+            client.shutdown().await;
+            return Err(failure);
+        }
+    };
+    talk("Lock acquired; starting the program");
+    let mut child = child::start(command, lock.pass_stdin)?;
+    let ended = tokio::select! {
+        status = child.wait() => finished(status, lock.child_exit_code),
+        lost = held.lost() => {
+            note(format!("Lock lost ({lost:?}); ending the program"));
+            stopped(&mut child, Failure::new(Kind::Conflict, "Lock lost while the program ran")).await
+        }
+        _ = terminate.recv() => stopped(&mut child, Failure::new(Kind::Failed, "told to end while the program ran")).await,
+        _ = interrupt.recv() => stopped(&mut child, Failure::new(Kind::Failed, "told to end while the program ran")).await,
+    };
+    talk("Giving the lock back");
+    let released = held.release().await;
+    client.shutdown().await;
+    match released {
+        // What went wrong first is what is told.
+        Err(error) if ended.is_ok() => Err(Failure::because(Kind::Failed, "Lock release failed", &error)),
+        _ => ended,
+    }
+}
+
+async fn take(client: &Client, lock: &Lock, name: String, ttl: Duration) -> Result<Held, Failure> {
+    let prefix = lock.prefix.trim_matches('/');
+    if lock.n == 1 {
+        let settings = SessionSettings { name, ttl, ..SessionSettings::default() };
+        let locked = client.lock(format!("{prefix}/.lock")).session(settings).acquire().await?;
+        return Ok(Held::Alone(Box::new(locked)));
+    }
+    let permit = client.semaphore(prefix, lock.n).ttl(ttl).name(name).acquire().await?;
+    Ok(Held::Among(Box::new(permit)))
+}
+
+/// Never ends for a time of zero.
+async fn pause(time: Duration) {
+    match time.is_zero() {
+        true => std::future::pending().await,
+        false => tokio::time::sleep(time).await,
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::because(Kind::Failed, "listening for signals", &error))
+}
+
+fn finished(status: std::io::Result<std::process::ExitStatus>, tells: bool) -> Ended {
+    let status = status.map_err(|error| Failure::because(Kind::Failed, "waiting for the program", &error))?;
+    if !status.success() {
+        note(format!("Error running handler: {status}"));
+    }
+    Ok(if tells && !status.success() { CHILD_FAILED } else { 0 })
+}
+
+async fn stopped(child: &mut Child, failure: Failure) -> Ended {
+    child::end(child).await?;
+    Err(failure)
+}

@@ -1,0 +1,155 @@
+//! `snapshot`: the whole registry as a file, saved, looked at, and put back.
+//!
+//! A file is there only when it is whole and its checksums are true: what is being saved has another name until then.
+//! Nothing is sent that does not verify.
+
+use std::fs::File;
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard_proto::api::meta::INDEX;
+use clap::{Args, Subcommand};
+use http::Method;
+use http::header::CONTENT_LENGTH;
+
+use super::Ended;
+use super::archive::{Archive, verified};
+use super::client::{ClientFlags, PATIENCE, ShapeFlag, Target, success};
+use super::failure::{Failure, Kind};
+use super::progress::{Progress, Unit};
+use super::talk::{cells, say, say_json, table, text, write};
+
+/// How long a server may take to put a snapshot back.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(600);
+/// The largest archive that is sent, in bytes.
+const RESTORE_MAX: u64 = 4 << 30;
+
+/// Saves the registry to a file, and puts it back.
+#[derive(Debug, Args)]
+pub(super) struct Snapshot {
+    #[command(subcommand)]
+    command: SnapshotCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SnapshotCommand {
+    /// Saves the registry to a file
+    Save(Saved),
+    /// Replaces everything in the registry by what a file holds
+    Restore(Saved),
+    /// Shows what a file holds, once it is verified
+    Inspect(Inspect),
+}
+
+#[derive(Debug, Args)]
+struct Saved {
+    #[command(flatten)]
+    client: ClientFlags,
+    /// The file
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Inspect {
+    #[command(flatten)]
+    shape: ShapeFlag,
+    /// The file
+    file: PathBuf,
+}
+
+/// Runs one of them.
+pub(super) async fn run(snapshot: Snapshot) -> Ended {
+    match snapshot.command {
+        SnapshotCommand::Save(flags) => save(flags).await,
+        SnapshotCommand::Restore(flags) => restore(flags).await,
+        SnapshotCommand::Inspect(flags) => inspect(&flags),
+    }
+}
+
+fn failed<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Failure + 'a {
+    move |error| Failure::because(Kind::Failed, format!("{doing} {}", path.display()), &error)
+}
+
+fn verified_file(path: &Path) -> Result<Archive, Failure> {
+    let file = File::open(path).map_err(failed("reading", path))?;
+    let archive = verified(BufReader::new(file));
+    archive.map_err(|error| {
+        Failure::because(Kind::Failed, format!("Error verifying snapshot file {}", path.display()), &error)
+    })
+}
+
+async fn save(flags: Saved) -> Ended {
+    let api = flags.client.api()?;
+    let target = api.full(Target::new("/v1/snapshot"), true);
+    let doing = "Error saving snapshot";
+    let mut answer = api.client.request_streamed(Method::GET, &target, Bytes::new(), PATIENCE).await?;
+    if !answer.status.is_success() {
+        return Err(Failure::answered(doing, &answer.whole().await?));
+    }
+    let index = answer.headers.get(INDEX).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let total = answer.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut name = flags.file.clone().into_os_string();
+    name.push(".unverified");
+    let unverified = PathBuf::from(name);
+    let mut file = File::create(&unverified).map_err(failed("creating", &unverified))?;
+    let mut progress = Progress::new("saving", total, Unit::Bytes);
+    let fetched = async {
+        while let Some(piece) = answer.piece().await? {
+            file.write_all(&piece).map_err(failed("writing", &unverified))?;
+            progress.add(piece.len() as u64);
+        }
+        file.sync_all().map_err(failed("writing", &unverified))?;
+        let archive = verified_file(&unverified)?;
+        std::fs::rename(&unverified, &flags.file).map_err(failed("writing", &flags.file))?;
+        Ok(archive)
+    };
+    let archive: Result<Archive, Failure> = fetched.await;
+    progress.end();
+    if archive.is_err() {
+        // Half a snapshot is none; that it cannot be removed changes nothing about why it is.
+        let _ = std::fs::remove_file(&unverified);
+    }
+    let archive = archive?;
+    let index = index.unwrap_or_else(|| text(&archive.meta, "Index"));
+    say(format!("Saved and verified snapshot to index {index}"))?;
+    Ok(0)
+}
+
+async fn restore(flags: Saved) -> Ended {
+    let length = std::fs::metadata(&flags.file).map_err(failed("reading", &flags.file))?.len();
+    if length > RESTORE_MAX {
+        return Err(Failure::usage(format!("{} is longer than {RESTORE_MAX} bytes", flags.file.display())));
+    }
+    verified_file(&flags.file)?;
+    let api = flags.client.api()?;
+    let body = std::fs::read(&flags.file).map_err(failed("reading", &flags.file))?;
+    let mut progress = Progress::new("restoring", None, Unit::Bytes);
+    progress.add(length);
+    let answer = api.ask(Method::PUT, Target::new("/v1/snapshot"), body, RESTORE_PATIENCE).await;
+    progress.end();
+    success("Error restoring snapshot", answer?)?;
+    say("Restored snapshot")?;
+    Ok(0)
+}
+
+fn inspect(flags: &Inspect) -> Ended {
+    let archive = verified_file(&flags.file)?;
+    let size = std::fs::metadata(&flags.file).map_err(failed("reading", &flags.file))?.len();
+    if flags.shape.json() {
+        say_json(&serde_json::json!({"Meta": archive.meta, "Size": size, "Files": archive.files}))?;
+        return Ok(0);
+    }
+    let mut rows = vec![cells(["Size".to_owned(), size.to_string()])];
+    for (name, value) in archive.meta.as_object().into_iter().flatten() {
+        let shown = if value.is_object() || value.is_array() { value.to_string() } else { text(&archive.meta, name) };
+        rows.push(cells([name.clone(), shown]));
+    }
+    rows.sort();
+    rows.push(Vec::new());
+    rows.push(cells(["File", "Bytes"]));
+    rows.extend(archive.files.iter().map(|(name, length)| cells([name.clone(), length.to_string()])));
+    write(table(&rows).as_bytes())?;
+    Ok(0)
+}
