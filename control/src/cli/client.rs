@@ -187,6 +187,13 @@ impl Settings {
 
     /// Builds the client.
     pub(super) fn client(self) -> Result<Client, Failure> {
+        if self.address.contains("https://") {
+            let mut given: Vec<&str> = self.tls.iter().map(|(name, _)| *name).collect();
+            given.extend((!self.verify).then_some("no verification"));
+            let with = if given.is_empty() { String::new() } else { format!(" (with {})", given.join(", ")) };
+            let text = format!("{}{with}: the client does not speak TLS yet", self.address);
+            return Err(Failure::usage(text).hint("http://HOST:PORT and unix:///PATH are accepted"));
+        }
         let mut builder = ClientBuilder::default()
             .servers(self.address.split(',').map(str::trim).filter(|text| !text.is_empty()))
             .stale_reads(false)
