@@ -189,8 +189,9 @@ impl Portable {
     }
 }
 
-/// What of a row is compared: what a check last said changes by itself, and a secret is not shown by everybody.
-fn comparable(noun: Noun, value: &Value) -> Value {
+/// What of a row is compared: what a check last said changes by itself, a secret is not shown by everybody, and what is as it
+/// would be anyway is written out by one version and left out by another.
+fn comparable(noun: Noun, value: &Value) -> Option<Value> {
     let mut value = value.clone();
     if let Some(members) = value.as_object_mut() {
         let passing: &[&str] = match noun {
@@ -202,7 +203,26 @@ fn comparable(noun: Noun, value: &Value) -> Value {
             members.remove(*member);
         }
     }
-    value
+    lean(&value)
+}
+
+/// Returns a value without what is empty, zero or false in it.
+fn lean(value: &Value) -> Option<Value> {
+    match value {
+        Value::Bool(false) => None,
+        Value::Number(number) if number.as_f64() == Some(0.0) => None,
+        Value::Array(values) => {
+            // Elements have places, so none is left out.
+            let values = values.iter().map(|value| lean(value).unwrap_or(Value::Null)).collect::<Vec<_>>();
+            (!values.is_empty()).then_some(Value::Array(values))
+        }
+        Value::Object(members) => {
+            let kept: Map<String, Value> =
+                members.iter().filter_map(|(name, value)| Some((name.clone(), lean(value)?))).collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        other => pruned(other),
+    }
 }
 
 /// Returns the members of a row that are carried, without what is empty.
@@ -242,7 +262,7 @@ mod tests {
         source.put(Noun::Policy, "p", json!({}));
         target.put(Noun::Key, "b", json!({"Value": "y"}));
         target.put(Noun::Key, "c", json!({}));
-        target.put(Noun::Check, "n/c", json!({"Status": "passing", "Output": "then"}));
+        target.put(Noun::Check, "n/c", json!({"Status": "passing", "Output": "then", "Timeout": 0, "Hidden": false}));
         let found: Vec<(Change, Noun, String)> =
             source.against(&target).into_iter().map(|(change, row)| (change, row.noun, row.name)).collect();
         let expect = [
