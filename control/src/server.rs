@@ -89,6 +89,7 @@ impl Server {
             acl: acl.clone(),
             identity: identity.clone(),
             telemetry: telemetry.clone(),
+            sidecar_ports: (config.net.sidecar_ports.first, config.net.sidecar_ports.last),
             limits,
         });
         let tasks = TaskTracker::new();

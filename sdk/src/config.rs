@@ -15,7 +15,7 @@ use callboard_proto::api::query::parse_bool;
 use crate::backoff::Backoff;
 use crate::endpoint::{Ejection, Endpoint};
 use crate::error::Error;
-use crate::http::{Address, Dialer};
+use crate::http::{Address, Dialer, TlsOptions};
 use crate::peers::SharedEjection;
 use crate::watch::DoubtSettings;
 
@@ -43,6 +43,7 @@ pub struct ClientBuilder {
     pub(crate) shared_ejection: Option<SharedEjection>,
     pub(crate) zone: Option<String>,
     pub(crate) dialer: Dialer,
+    pub(crate) tls: TlsOptions,
     pub(crate) multiplex_waits: bool,
     pub(crate) beat_thread: Option<bool>,
     pub(crate) statics: BTreeMap<String, Vec<Endpoint>>,
@@ -89,6 +90,7 @@ impl Default for ClientBuilder {
             shared_ejection: None,
             zone: None,
             dialer: Dialer::Tcp,
+            tls: TlsOptions::default(),
             multiplex_waits: true,
             beat_thread: None,
             statics: BTreeMap::new(),
@@ -105,7 +107,9 @@ impl Default for ClientBuilder {
 
 impl ClientBuilder {
     /// Builds settings from the environment: `CALLBOARD_HTTP_ADDR`, then `CONSUL_HTTP_ADDR` (several
-    /// addresses are parted by commas), and likewise `…_HTTP_TOKEN` and `…_HTTP_SSL`, which must not be on.
+    /// addresses are parted by commas), and likewise `…_HTTP_TOKEN`, `…_HTTP_SSL` (addresses without a scheme are
+    /// `https://`), `…_HTTP_SSL_VERIFY`, `…_CACERT`, `…_CAPATH`, `…_CLIENT_CERT`, `…_CLIENT_KEY` and
+    /// `…_TLS_SERVER_NAME`.
     #[must_use]
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var(name).ok())
@@ -117,19 +121,50 @@ impl ClientBuilder {
             filled("CALLBOARD").or_else(|| filled("CONSUL"))
         };
         let mut builder = Self::default();
-        if let Some(servers) = either("HTTP_ADDR") {
-            builder = builder.servers(servers.split(',').map(str::trim).filter(|text| !text.is_empty()));
+        let flag = |name: &str| match either(name).as_deref().map(|text| (parse_bool(text), text.to_owned())) {
+            None => Ok(None),
+            Some((Some(flag), _)) => Ok(Some(flag)),
+            Some((None, text)) => Err(format!("…_{name} is {text:?}; expected true or false")),
+        };
+        let mut wrong = |flag: Result<Option<bool>, String>| {
+            flag.unwrap_or_else(|reason| {
+                builder.environment = Some(reason);
+                None
+            })
+        };
+        let encrypted = wrong(flag("HTTP_SSL")) == Some(true);
+        let verify = wrong(flag("HTTP_SSL_VERIFY")) != Some(false);
+        let servers = either("HTTP_ADDR").or_else(|| encrypted.then(|| SERVER_DEFAULT["http://".len()..].to_owned()));
+        if let Some(servers) = servers {
+            let scheme = |text: &str| match encrypted && !text.contains("://") {
+                true => format!("https://{text}"),
+                false => text.to_owned(),
+            };
+            builder = builder.servers(servers.split(',').map(str::trim).filter(|text| !text.is_empty()).map(scheme));
         }
+        let path = |name: &str| either(name).map(PathBuf::from);
+        builder = builder.tls(TlsOptions {
+            ca_file: path("CACERT"),
+            ca_path: path("CAPATH"),
+            client_cert: path("CLIENT_CERT"),
+            client_key: path("CLIENT_KEY"),
+            server_name: either("TLS_SERVER_NAME"),
+            verify,
+        });
         if let Some(token) = either("HTTP_TOKEN") {
             builder = builder.token(token);
-        }
-        if either("HTTP_SSL").as_deref().and_then(parse_bool) == Some(true) {
-            builder.environment = Some("TLS to the control node (…_HTTP_SSL) is not supported yet".into());
         }
         builder
     }
 
-    /// Adds a server: `http://host:port`, `host:port` or `unix:///path`; a name stands for all its addresses. The first is asked until
+    /// Sets how TLS is spoken to servers that are named as `https://host:port`. Needs the feature `tls`.
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.tls = options;
+        self
+    }
+
+    /// Adds a server: `http://host:port`, `https://host:port`, `host:port` or `unix:///path`; a name stands for all its addresses. The first is asked until
     /// another is known to be clearly faster, and the others take over while it does not answer.
     #[must_use]
     pub fn server(mut self, address: impl Into<String>) -> Self {
@@ -326,6 +361,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Says how connections to the servers are opened.
+    #[cfg(feature = "tls")]
+    pub(crate) fn dialer_to(&self, servers: &[Address]) -> Result<Dialer, Error> {
+        match servers.iter().any(Address::is_https) && matches!(self.dialer, Dialer::Tcp) {
+            true => Ok(Dialer::Tls(self.tls.load()?)),
+            false => Ok(self.dialer.clone()),
+        }
+    }
+
+    /// Says how connections to the servers are opened.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn dialer_to(&self, servers: &[Address]) -> Result<Dialer, Error> {
+        match servers.iter().any(Address::is_https) && matches!(self.dialer, Dialer::Tcp) {
+            true => match self.tls.load()? {},
+            false => Ok(self.dialer.clone()),
+        }
+    }
+
     /// Checks the settings; returns the addresses of the servers.
     pub(crate) fn check(&self) -> Result<Vec<Address>, Error> {
         let config = |setting, reason: &str| Err(Error::Config { setting, reason: reason.to_owned() });
@@ -355,7 +408,15 @@ impl ClientBuilder {
         self.ejection.check().and(shared).map_err(|(setting, reason)| Error::Config { setting, reason })?;
         match self.servers.is_empty() {
             true => Ok(vec![Address::parse(SERVER_DEFAULT)?]),
-            false => self.servers.iter().map(|text| Address::parse(text)).collect(),
+            false => {
+                let servers: Vec<Address> =
+                    self.servers.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
+                if servers.iter().any(Address::is_https) && !servers.iter().all(Address::is_https) {
+                    // A token must not leave in the clear because one of several servers is asked so.
+                    return config("servers", "either all of them are https:// or none is");
+                }
+                Ok(servers)
+            }
         }
     }
 }
@@ -381,17 +442,33 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_read_from_the_environment() {
+        let builder = from(&[
+            ("CONSUL_HTTP_ADDR", "a:1,https://b:2"),
+            ("CONSUL_HTTP_SSL", "true"),
+            ("CONSUL_HTTP_SSL_VERIFY", "false"),
+            ("CONSUL_CACERT", "ca.pem"),
+            ("CONSUL_TLS_SERVER_NAME", "server.dc1.consul"),
+        ]);
+        assert_eq!(builder.servers, ["https://a:1", "https://b:2"]);
+        assert_eq!(builder.tls.ca_file.as_deref(), Some(std::path::Path::new("ca.pem")));
+        assert_eq!((builder.tls.verify, builder.tls.server_name.as_deref()), (false, Some("server.dc1.consul")));
+        assert_eq!(from(&[("CONSUL_HTTP_SSL", "1")]).servers, ["https://127.0.0.1:8500"]);
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         let check = |builder: ClientBuilder, part: &str| {
             let text = builder.check().unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
         };
-        check(ClientBuilder::default().server("https://a:1"), "https");
+        check(ClientBuilder::default().server("ftp://a:1"), "ftp");
+        check(ClientBuilder::default().server("https://a:1").server("b:1"), "https");
         check(ClientBuilder::default().server("unix://x"), "unix");
         check(ClientBuilder::default().server("a:x"), "port");
         check(ClientBuilder::default().wait(Duration::from_secs(3600)), "wait");
         check(ClientBuilder::default().node("", "x"), "node");
-        check(from(&[("CONSUL_HTTP_SSL", "true")]), "TLS");
+        check(from(&[("CONSUL_HTTP_SSL", "perhaps")]), "HTTP_SSL");
         assert_eq!(ClientBuilder::default().check().unwrap()[0].authority(), "127.0.0.1:8500");
     }
 }

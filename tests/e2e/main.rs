@@ -2,9 +2,12 @@
 //!
 //! `examples` runs each example as a process. `sidecar` tells of applications that know nothing of Callboard.
 //! `cold_start` is about processes that start while the registry is gone.
+//! `mesh` is about proxies, their certificates and who may call whom, `tls` about the certificates of agents.
 //! `operation` is the control node's own life: start, signals, forgetting everything.
 
 mod cold_start;
 mod examples;
+mod mesh;
 mod operation;
 mod sidecar;
+mod tls;

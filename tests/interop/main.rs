@@ -1,7 +1,7 @@
 //! Clients and tools that nobody here wrote, against control nodes: the introductory program in Python with two client
 //! packages and a real Redis, every method of those packages, the npm package `consul` with its watch, the service
-//! discovery of Prometheus and VictoriaMetrics, Traefik, HAProxy, dnsmasq, `dig`, `curl`, `crypt`, and Patroni with a real
-//! PostgreSQL. And two proxies beside the SDK: nginx and Envoy hash keys as it does.
+//! discovery of Prometheus and VictoriaMetrics, Traefik, HAProxy, dnsmasq, `dig`, `curl`, `crypt`, Patroni with a real
+//! PostgreSQL, and testssl.sh on the HTTPS port. And two proxies beside the SDK: nginx and Envoy hash keys as it does.
 //! `cargo verify install` gets them; without them a test passes over, or fails with `CI=true`.
 
 mod discovery;
@@ -11,6 +11,7 @@ mod javascript;
 mod methods;
 mod names;
 mod patroni;
+mod testssl;
 mod tools;
 mod traefik;
 

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use callboard::Client;
 use callboard::config::{ClientBuilder, SERVER_DEFAULT};
-use callboard::http::Answer;
+use callboard::http::{Answer, TlsOptions};
 use callboard_proto::api::query::{escape, parse_bool};
 use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
@@ -117,8 +117,7 @@ pub(super) struct Settings {
     address: String,
     token: Option<Secret>,
     authorization: Option<Secret>,
-    tls: Vec<(&'static str, String)>,
-    verify: bool,
+    tls: TlsOptions,
 }
 
 impl ClientFlags {
@@ -160,16 +159,16 @@ impl ClientFlags {
             let auth = if auth.contains(':') { auth } else { format!("{auth}:") };
             Secret(format!("Basic {}", STANDARD.encode(auth)))
         });
-        let path = |flag: &Option<PathBuf>| flag.as_ref().map(|path| path.to_string_lossy().into_owned());
-        let tls = [
-            ("ca-file", path(&self.ca_file).or_else(|| either("CACERT"))),
-            ("ca-path", path(&self.ca_path).or_else(|| either("CAPATH"))),
-            ("client-cert", path(&self.client_cert).or_else(|| either("CLIENT_CERT"))),
-            ("client-key", path(&self.client_key).or_else(|| either("CLIENT_KEY"))),
-            ("tls-server-name", self.tls_server_name.clone().or_else(|| either("TLS_SERVER_NAME"))),
-        ];
-        let tls = tls.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        Ok(Settings { address, token, authorization, tls, verify: on("HTTP_SSL_VERIFY")? != Some(false) })
+        let path = |flag: &Option<PathBuf>, name: &str| flag.clone().or_else(|| either(name).map(PathBuf::from));
+        let tls = TlsOptions {
+            ca_file: path(&self.ca_file, "CACERT"),
+            ca_path: path(&self.ca_path, "CAPATH"),
+            client_cert: path(&self.client_cert, "CLIENT_CERT"),
+            client_key: path(&self.client_key, "CLIENT_KEY"),
+            server_name: self.tls_server_name.clone().or_else(|| either("TLS_SERVER_NAME")),
+            verify: on("HTTP_SSL_VERIFY")? != Some(false),
+        };
+        Ok(Settings { address, token, authorization, tls })
     }
 
     /// Builds the way to the agent. Connects to nobody yet.
@@ -182,22 +181,16 @@ impl ClientFlags {
 impl Settings {
     /// Builds the settings of an agent elsewhere.
     pub(super) fn at(address: &str, token: Option<Secret>) -> Self {
-        Self { address: address.to_owned(), token, verify: true, ..Self::default() }
+        Self { address: address.to_owned(), token, ..Self::default() }
     }
 
     /// Builds the client.
     pub(super) fn client(self) -> Result<Client, Failure> {
-        if self.address.contains("https://") {
-            let mut given: Vec<&str> = self.tls.iter().map(|(name, _)| *name).collect();
-            given.extend((!self.verify).then_some("no verification"));
-            let with = if given.is_empty() { String::new() } else { format!(" (with {})", given.join(", ")) };
-            let text = format!("{}{with}: the client does not speak TLS yet", self.address);
-            return Err(Failure::usage(text).hint("http://HOST:PORT and unix:///PATH are accepted"));
-        }
         let mut builder = ClientBuilder::default()
             .servers(self.address.split(',').map(str::trim).filter(|text| !text.is_empty()))
             .stale_reads(false)
-            .request_timeout(PATIENCE);
+            .request_timeout(PATIENCE)
+            .tls(self.tls);
         if let Some(Secret(token)) = self.token.filter(|token| !token.0.is_empty()) {
             builder = builder.token(token);
         }
@@ -417,11 +410,11 @@ mod tests {
         assert_eq!(ssl("a:1"), "https://a:1");
         assert_eq!(ssl("http://a:1"), "https://a:1");
         assert_eq!(ssl("unix:///s"), "unix:///s");
-        assert!(!settings(&none, &[("CONSUL_HTTP_SSL_VERIFY", "false")]).verify);
+        assert!(!settings(&none, &[("CONSUL_HTTP_SSL_VERIFY", "false")]).tls.verify);
         let wrong = none.settings(|name| (name == "CONSUL_HTTP_SSL").then(|| "maybe".to_owned()));
         assert!(wrong.unwrap_err().text.contains("true or false"));
         let set = settings(&none, &[("CONSUL_CACERT", "ca.pem")]);
-        assert_eq!(set.tls, [("ca-file", "ca.pem".to_owned())]);
+        assert_eq!(set.tls.ca_file.as_deref(), Some(std::path::Path::new("ca.pem")));
     }
 
     #[test]

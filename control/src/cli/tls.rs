@@ -102,6 +102,9 @@ pub(super) struct CertCreate {
     /// A further IP address; may be repeated
     #[arg(long = "additional-ipaddress")]
     additional_ipaddress: Vec<IpAddr>,
+    /// Where the authority publishes what it revoked: a URL for whoever verifies
+    #[arg(long = "crl-url", value_name = "URL")]
+    crl_url: Option<String>,
 }
 
 /// Why no certificate was made.
@@ -169,6 +172,7 @@ fn create_cert(folder: &Path, options: &CertCreate, now: OffsetDateTime) -> Resu
             names: options.additional_dnsname.clone(),
             addresses: options.additional_ipaddress.clone(),
             days: options.days,
+            revocation_list: options.crl_url.clone(),
         },
         &by,
         now,

@@ -27,6 +27,7 @@ use super::reply::{self, Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, now, put};
 use super::select::filter;
+use super::sidecar;
 use crate::identity::CONSUL_SERVICE;
 use crate::registry::{Command, Missing, Prune, Registration, Registry, Topic};
 
@@ -156,7 +157,8 @@ fn content_hash(service: &AgentService) -> String {
 async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     let scope = call.scope()?;
     let body = call.body(BODY_MAX).await?;
-    let request: ServiceRequest = from_slice(&body, Unknown::Refuse)?;
+    let mut request: ServiceRequest = from_slice(&body, Unknown::Refuse)?;
+    let along = sidecar::ready(call, &mut request, &scope.node.name).await?;
     let (instance, checks) = request.validate(&scope.node.name)?;
     for new in &checks {
         call.api.checks.allows(&new.check)?;
@@ -177,6 +179,9 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     call.permit_registration(&registration)?;
     call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
     call.api.checks.registered(&node, &beaten);
+    if let Some(along) = along {
+        along.register(call).await?;
+    }
     Ok(reply::empty())
 }
 
@@ -186,8 +191,12 @@ async fn deregister(call: &Call<'_>) -> Result<Response, Failure> {
     let prune = if scope.own { Prune::Keep } else { Prune::EmptyNode };
     let node = scope.node.name;
     call.permit_instance(&node, &id)?;
-    let command = Command::DeregisterInstance { node, id, prune, missing: Missing::Refused };
+    let along = sidecar::of(&call.api.cluster.registry(), &node, &id);
+    let command = Command::DeregisterInstance { node: node.clone(), id, prune, missing: Missing::Refused };
     call.api.cluster.propose(command).await?;
+    if let Some(along) = along {
+        sidecar::remove(call, node, along, prune).await?;
+    }
     Ok(reply::empty())
 }
 

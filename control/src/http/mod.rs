@@ -31,6 +31,7 @@ mod routes;
 mod select;
 mod serve;
 mod session;
+mod sidecar;
 mod status;
 mod txn;
 
@@ -66,6 +67,8 @@ pub struct Parts {
     pub identity: Arc<Identity>,
     /// Its numbers.
     pub telemetry: Arc<Telemetry>,
+    /// The first and the last port of proxies that are registered along with services.
+    pub sidecar_ports: (u16, u16),
     /// Its bounds.
     pub limits: HttpLimits,
 }
@@ -80,6 +83,9 @@ pub struct Api {
     acl: Arc<Acl>,
     identity: Arc<Identity>,
     telemetry: Arc<Telemetry>,
+    sidecar_ports: (u16, u16),
+    /// Whose turn it is to look for a port among them.
+    sidecar_turn: tokio::sync::Mutex<()>,
     limits: HttpLimits,
     answers: answers::Answers,
 }
@@ -88,9 +94,23 @@ impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Api> {
-        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, limits } = parts;
+        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, sidecar_ports, limits } = parts;
         let (events, answers) = (Events::default(), answers::Answers::default());
-        Arc::new(Api { cluster, checks, sessions, authority, events, acl, identity, telemetry, limits, answers })
+        let sidecar_turn = tokio::sync::Mutex::default();
+        Arc::new(Api {
+            cluster,
+            checks,
+            sessions,
+            authority,
+            events,
+            acl,
+            identity,
+            telemetry,
+            sidecar_ports,
+            sidecar_turn,
+            limits,
+            answers,
+        })
     }
 
     fn datacenter(&self) -> &Text {

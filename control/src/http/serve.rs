@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 
 use super::Api;
 use super::dispatch::handle;
+use super::reply::Response;
 use crate::tls::Tls;
 
 /// How long a client may take to send its headers. The time runs between two requests as well, so it is longer than
@@ -64,6 +65,23 @@ pub enum Door {
     Tls(TcpListener, Arc<Tls>),
     /// A Unix socket, which speaks HTTP/1.1 only.
     Unix(UnixListener),
+}
+
+/// What a connection is wrapped in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrap {
+    None,
+    Tls,
+}
+
+impl Wrap {
+    /// Adds what answers over TLS carry: they are for browsers too, which must not guess what a body is.
+    fn mark(self, response: &mut Response) {
+        if self == Wrap::Tls {
+            let name = http::header::X_CONTENT_TYPE_OPTIONS;
+            response.headers_mut().insert(name, http::HeaderValue::from_static("nosniff"));
+        }
+    }
 }
 
 /// A connection that was accepted.
@@ -206,8 +224,8 @@ async fn over_tcp(api: Arc<Api>, stream: TcpStream, place: Place, stop: Cancella
             return;
         }
         // Boxed: a waiting HTTP/1 connection must not carry the larger state of an HTTP/2 one.
-        Ok(Ok(true)) => Box::pin(multiplexed(&api, stream, stop)).await,
-        Ok(Ok(false)) => plain(&api, stream, stop).await,
+        Ok(Ok(true)) => Box::pin(multiplexed(&api, stream, Wrap::None, stop)).await,
+        Ok(Ok(false)) => plain(&api, stream, Wrap::None, stop).await,
     };
     if let Err(error) = result {
         debug!(error = &error as &dyn std::error::Error, "connection ended");
@@ -234,8 +252,8 @@ async fn over_tls(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, place
             return;
         }
         Ok(Ok(stream)) => match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Box::pin(multiplexed(&api, stream, stop)).await,
-            _ => Box::pin(plain(&api, stream, stop)).await,
+            Some(b"h2") => Box::pin(multiplexed(&api, stream, Wrap::Tls, stop)).await,
+            _ => Box::pin(plain(&api, stream, Wrap::Tls, stop)).await,
         },
     };
     if let Err(error) = result {
@@ -246,7 +264,7 @@ async fn over_tls(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, place
 
 async fn over_unix(api: Arc<Api>, stream: UnixStream, place: Place, stop: CancellationToken) {
     let _open = api.telemetry.connection();
-    if let Err(error) = plain(&api, stream, stop).await {
+    if let Err(error) = plain(&api, stream, Wrap::None, stop).await {
         debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
     drop(place);
@@ -267,11 +285,15 @@ async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Serves HTTP/1.1: one request at a time.
-async fn plain<S>(api: &Api, stream: S, stop: CancellationToken) -> hyper::Result<()>
+async fn plain<S>(api: &Api, stream: S, wrap: Wrap, stop: CancellationToken) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(|request| async { Ok::<_, Infallible>(handle(api, request).await) });
+    let service = service_fn(|request| async move {
+        let mut response = handle(api, request).await;
+        wrap.mark(&mut response);
+        Ok::<_, Infallible>(response)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_MAX)
@@ -288,13 +310,17 @@ where
 }
 
 /// Serves HTTP/2: many requests at a time, each its own task.
-async fn multiplexed<S>(api: &Arc<Api>, stream: S, stop: CancellationToken) -> hyper::Result<()>
+async fn multiplexed<S>(api: &Arc<Api>, stream: S, wrap: Wrap, stop: CancellationToken) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request| {
         let api = api.clone();
-        async move { Ok::<_, Infallible>(handle(&api, request).await) }
+        async move {
+            let mut response = handle(&api, request).await;
+            wrap.mark(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -74,6 +74,8 @@ pub struct CertificateOptions {
     pub addresses: Vec<IpAddr>,
     /// How long it is valid, in days.
     pub days: u32,
+    /// Where the list of certificates that the authority revoked is published.
+    pub revocation_list: Option<String>,
 }
 
 fn params(common_name: &str, days: u32, now: OffsetDateTime) -> CertificateParams {
@@ -128,6 +130,8 @@ pub fn certificate(
         Role::Cli => vec![ExtendedKeyUsagePurpose::ClientAuth],
     };
     params.use_authority_key_identifier_extension = true;
+    params.crl_distribution_points =
+        options.revocation_list.iter().map(|uri| CrlDistributionPoint { uris: vec![uri.clone()] }).collect();
     let certificate = params.signed_by(&key, &issuer)?;
     Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
 }

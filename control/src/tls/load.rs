@@ -138,6 +138,8 @@ pub(super) fn server(purpose: Purpose, settings: &TlsSettings, material: &Materi
     let config = builder.with_single_cert(material.chain.clone(), material.key.clone_key());
     let mut config = config.map_err(|error| failed(&error))?;
     config.alpn_protocols = purpose.protocols();
+    // Ours is the order of strength; the client's may be anything.
+    config.ignore_client_order = true;
     Ok(config)
 }
 

@@ -27,6 +27,7 @@ fn for_role(role: Role, by: &Issued) -> Issued {
         names: Vec::new(),
         addresses: Vec::new(),
         days: 1,
+        revocation_list: None,
     };
     certificate(&options, by, now()).unwrap()
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::check::{CheckRequest, NewCheck};
-use super::decode::Ignored;
+use super::decode::{Ignored, Unknown};
 use super::health::HealthCheck;
+use super::proxy::{Owner, ProxyRequest, validate_kind};
 use super::valid::{InvalidRequest, text, validate_meta};
 use crate::index::Index;
 use crate::instance::{Instance, ServiceAddress, Weights};
@@ -72,7 +73,7 @@ pub struct ConnectRequest {
     /// Whether it speaks mesh TLS itself.
     pub native: bool,
     #[serde(rename(deserialize = "sidecarservice"), skip_serializing)]
-    /// A proxy to be registered along; refused until it can be run.
+    /// A proxy to be registered along, as [`super::sidecar`] reads it.
     pub sidecar_service: Option<serde_json::Value>,
 }
 
@@ -158,6 +159,9 @@ impl ServiceRequest {
     /// # Errors
     /// Names the field and what would be accepted, in the words that clients match on.
     pub fn validate(mut self, node: &NodeName) -> Result<(Instance, Vec<NewCheck>), InvalidRequest> {
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| !proxy.is_null()) {
+            ProxyRequest::read(proxy, Unknown::Refuse)?;
+        }
         let checks: Vec<CheckRequest> = self.check.take().into_iter().chain(std::mem::take(&mut self.checks)).collect();
         if checks.len() > CHECKS_MAX {
             return Err(InvalidRequest(format!(
@@ -197,7 +201,7 @@ impl ServiceRequest {
         let id = InstanceId::parse(id).map_err(|error| InvalidRequest(format!("Invalid service ID: {error}")))?;
         if self.connect.as_ref().is_some_and(|connect| connect.sidecar_service.is_some()) {
             return Err(InvalidRequest(
-                "Invalid SidecarService: Connect.SidecarService is not supported; run callboard-sidecar beside the service".to_owned(),
+                "Invalid SidecarService: a proxy is registered along by the agent's own route only".to_owned(),
             ));
         }
         let mut tagged = BTreeMap::new();
@@ -231,10 +235,20 @@ impl ServiceRequest {
                 self.tags.len()
             )));
         }
-        let proxy = match &self.proxy {
-            None | Some(serde_json::Value::Null) => Text::default(),
-            Some(value @ serde_json::Value::Object(_)) => text("Proxy", &value.to_string(), 64 * 1024)?,
-            Some(_) => return Err(InvalidRequest("Invalid Proxy: it must be an object".to_owned())),
+        let read = match &self.proxy {
+            None | Some(serde_json::Value::Null) => None,
+            Some(value) => Some(ProxyRequest::read(value, Unknown::Ignore)?),
+        };
+        let native = self.connect.as_ref().is_some_and(|connect| connect.native);
+        let owner = Owner { kind: &self.kind, port: self.port, socket_path: &self.socket_path, native };
+        validate_kind(owner, read.as_ref())?;
+        let proxy = match &read {
+            None => Text::default(),
+            Some(read) => {
+                let canonical =
+                    serde_json::to_string(read).map_err(|error| InvalidRequest(format!("Proxy: {error}")))?;
+                text("Proxy", &canonical, 64 * 1024)?
+            }
         };
         Ok(Instance {
             service,
@@ -255,7 +269,7 @@ impl ServiceRequest {
             weights: self.weights.unwrap_or_default().validate()?,
             enable_tag_override: self.enable_tag_override,
             proxy,
-            connect_native: self.connect.is_some_and(|connect| connect.native),
+            connect_native: native,
             created: Index::ZERO,
             modified: Index::ZERO,
         })

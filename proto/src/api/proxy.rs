@@ -229,9 +229,10 @@ impl Upstream {
         if self.destination_name.is_empty() {
             return broken(format_args!("{place}: upstream destination name cannot be empty"));
         }
-        for (field, value) in
-            [("DestinationNamespace", &self.destination_namespace), ("DestinationPartition", &self.destination_partition)]
-        {
+        for (field, value) in [
+            ("DestinationNamespace", &self.destination_namespace),
+            ("DestinationPartition", &self.destination_partition),
+        ] {
             if !matches!(value.as_str(), "" | "default") {
                 return broken(format_args!("{place}.{field} must be \"default\"; there is only that one"));
             }

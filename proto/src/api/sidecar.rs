@@ -49,7 +49,8 @@ impl Sidecar {
         let Some(connect) = &mut service.connect else { return Ok(None) };
         let Some(value) = connect.sidecar_service.take().filter(|value| !value.is_null()) else { return Ok(None) };
         let read: Result<ServiceRequest, _> = from_value(value, Unknown::Refuse);
-        let mut request = read.map_err(|error| InvalidRequest(format!("Invalid SidecarService: {}", error.detail())))?;
+        let mut request =
+            read.map_err(|error| InvalidRequest(format!("Invalid SidecarService: {}", error.detail())))?;
         if request.connect.as_ref().is_some_and(|connect| connect.sidecar_service.is_some()) {
             return invalid("a sidecar cannot have a nested sidecar");
         }
@@ -134,5 +135,70 @@ impl Sidecar {
             ];
         }
         self.request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::decode::from_value;
+    use super::*;
+
+    fn service(sidecar: Value) -> ServiceRequest {
+        let body = json!({"Name": "web", "ID": "web1", "Port": 80, "Meta": {"a": "b"}, "connect": {"sidecar_service": sidecar}});
+        from_value(body, Unknown::Refuse).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_said_is_filled_in() {
+        let mut request = service(json!({}));
+        let sidecar = Sidecar::take(&mut request).unwrap().unwrap();
+        assert_eq!((sidecar.id(), sidecar.port()), ("web1-sidecar-proxy", None));
+        assert_eq!(Sidecar::take(&mut request), Ok(None), "it is taken once");
+        let request = sidecar.at(21000);
+        assert_eq!((request.name.as_str(), request.kind.as_str()), ("web-sidecar-proxy", "connect-proxy"));
+        assert_eq!(request.meta["a"], "b");
+        let proxy = request.proxy.unwrap();
+        assert_eq!((&proxy["DestinationServiceID"], &proxy["LocalServicePort"]), (&json!("web1"), &json!(80)));
+        let checks: Vec<_> =
+            request.checks.iter().map(|check| (check.tcp.as_str(), check.alias_service.as_str())).collect();
+        assert_eq!(checks, [("127.0.0.1:21000", ""), ("", "web1")]);
+    }
+
+    #[test]
+    fn what_is_said_stays() {
+        let said = json!({"port": 9000, "tags": ["x"], "check": {"ttl": "1m"}, "proxy": {"local_service_port": 1}});
+        let sidecar = Sidecar::take(&mut service(said)).unwrap().unwrap();
+        assert_eq!(sidecar.port(), Some(9000));
+        let request = sidecar.at(9000);
+        assert_eq!((request.tags.as_slice(), request.checks.len()), (&["x".to_owned()][..], 0));
+        assert_eq!(request.proxy.unwrap()["LocalServicePort"], 1);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        for (sidecar, part) in [
+            (json!({"Connect": {"SidecarService": {}}}), "nested"),
+            (json!({"Nope": 1}), "Nope"),
+            (json!({"ID": "other"}), "web1-sidecar-proxy"),
+        ] {
+            let error = Sidecar::take(&mut service(sidecar)).unwrap_err().to_string();
+            assert!(error.starts_with("Invalid SidecarService: ") && error.contains(part), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_free_port_is_inside_and_nobody_elses(taken in proptest::collection::btree_set(10u16..20, 0..10), present in proptest::option::of(5u16..25)) {
+            match free_port((10, 19), &taken, present) {
+                Some(port) => {
+                    prop_assert!((10..=19).contains(&port));
+                    prop_assert!(present == Some(port) || !taken.contains(&port));
+                }
+                None => prop_assert_eq!(taken.len(), 10),
+            }
+        }
     }
 }

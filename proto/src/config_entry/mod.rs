@@ -10,6 +10,7 @@ pub mod compile;
 mod defaults;
 mod intentions;
 mod load_balancer;
+mod opaque;
 mod resolver;
 mod router;
 mod rules;
@@ -208,6 +209,11 @@ impl ConfigEntry {
                 Some(Value::Null) | None => kind.only_name().unwrap_or_default().to_owned(),
                 Some(_) => return Err("Name: expected a string".to_owned()),
             };
+            // A client passes over what a newer server adds.
+            let fields = match unknown {
+                Unknown::Refuse => opaque::canonical(kind, fields)?,
+                Unknown::Ignore => fields,
+            };
             return Ok(ConfigEntry::Opaque(OpaqueEntry { kind, name, fields }));
         }
         let value = Value::Object(fields);
@@ -265,7 +271,7 @@ impl ConfigEntry {
             ConfigEntry::Splitter(entry) => entry.validate(),
             ConfigEntry::Router(entry) => entry.validate(),
             ConfigEntry::Intentions(entry) => entry.validate(),
-            ConfigEntry::Opaque(_) => Ok(()),
+            ConfigEntry::Opaque(entry) => opaque::validate(entry.kind, &entry.fields),
         }
     }
 

@@ -7,17 +7,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use callboard_proto::definition::Tls;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::dial::{Fault, words};
+use crate::http::{AnyCertificate, versions};
 
 /// Which protocol is asked for inside TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,10 +114,8 @@ impl fmt::Debug for TlsClients {
     }
 }
 
-fn versions(provider: CryptoProvider) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Fault> {
-    ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Fault(format!("TLS: {error}")))
+fn begin() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Fault> {
+    versions(ring::default_provider()).map_err(|error| Fault(format!("TLS: {error}")))
 }
 
 fn verified(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Fault> {
@@ -125,50 +123,11 @@ fn verified(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Fault> 
     // A root that cannot be read or parsed is one fewer to trust; the handshake then says whom it misses.
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     store.add_parsable_certificates(roots);
-    Ok(versions(ring::default_provider())?.with_root_certificates(store).with_no_client_auth())
+    Ok(begin()?.with_root_certificates(store).with_no_client_auth())
 }
 
 fn unverified() -> Result<ClientConfig, Fault> {
-    let provider = ring::default_provider();
-    let verifier = Arc::new(AnyCertificate(provider.clone()));
-    Ok(versions(provider)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
-/// Takes any certificate, for checks that say `TLSSkipVerify`; the handshake itself must still be true.
-#[derive(Debug)]
-struct AnyCertificate(CryptoProvider);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    // For checks that say `TLSSkipVerify`; the handshake itself must still be true.
+    let verifier = Arc::new(AnyCertificate(ring::default_provider()));
+    Ok(begin()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }

@@ -36,7 +36,7 @@ use crate::catalog::{Snapshot, Store};
 use crate::config::ClientBuilder;
 use crate::endpoint::Clock;
 use crate::error::Error;
-use crate::http::{Dialer, Transport, TransportSettings};
+use crate::http::{Address, Dialer, Transport, TransportSettings};
 use crate::load::ProbeBudget;
 use crate::peers::Company;
 use crate::registration::{BeatThread, Host, Registered, Service};
@@ -105,15 +105,18 @@ impl Client {
 
     fn new(config: ClientBuilder) -> Result<Self, Error> {
         let servers = config.check()?;
+        let dialer = config.dialer_to(&servers)?;
         let token = config.token.as_deref().map(|text| secret("token", text)).transpose()?;
         let authorization = config.authorization.as_deref().map(|text| secret("authorization", text)).transpose()?;
+        let encrypted = servers.iter().any(Address::is_https);
         let transport = TransportSettings {
             servers,
             token,
             authorization,
             connect_timeout: config.connect_timeout,
-            dialer: config.dialer.clone(),
-            multiplex: config.multiplex_waits,
+            // Inside TLS each connection speaks HTTP/1.1.
+            multiplex: config.multiplex_waits && !encrypted,
+            dialer,
             #[cfg(feature = "dns")]
             name_server: config.name_server,
         };
@@ -211,7 +214,7 @@ impl Client {
     /// Starts the thread for beats, unless they are sent from the application's runtime.
     fn start_beats(&self) -> Option<(BeatThread, Arc<Api>)> {
         let config = &self.inner.config;
-        if !config.beat_thread.unwrap_or(matches!(config.dialer, Dialer::Tcp)) {
+        if !config.beat_thread.unwrap_or(config.dialer.is_network()) {
             return None;
         }
         let mut settings = self.inner.transport.clone();
@@ -399,8 +402,9 @@ impl Client {
             doubt: Doubt::new(inner.config.doubt),
             dialer: match (&inner.config.doubt_dialer, &inner.config.dialer) {
                 (Some(dialer), _) => Some(dialer.clone()),
-                (None, Dialer::Tcp) => Some(Dialer::Tcp),
                 (None, Dialer::Memory(_)) => None,
+                // Endpoints are dialled in the clear, whatever the control nodes speak.
+                (None, _) => Some(Dialer::Tcp),
             },
             connect_timeout: inner.config.doubt.connect_timeout,
             samples: inner.config.doubt.samples,

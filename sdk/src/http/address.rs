@@ -12,21 +12,23 @@ pub(super) const UNIX: &str = "unix:";
 pub struct Address {
     authority: Box<str>,
     socket: Option<SocketAddr>,
+    https: bool,
 }
 
 impl Address {
-    /// Reads `http://host:port`, `host:port` or `host`; the port is 8500 when it is missing. `unix:///path` is a socket
-    /// of the file system.
+    /// Reads `http://host:port`, `host:port` or `host`; the port is 8500 when it is missing. `https://host:port` is spoken
+    /// to by TLS, at port 8501 when it is missing. `unix:///path` is a socket of the file system.
     ///
     /// # Errors
-    /// [`Error::Config`] for other schemes (`https` is not supported yet) and malformed text.
+    /// [`Error::Config`] for other schemes and malformed text.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let bad = |reason: String| Error::Config { setting: "server", reason };
-        let rest = match text.split_once("://") {
-            None => text,
-            Some(("http", rest)) => rest,
+        let (rest, https) = match text.split_once("://") {
+            None => (text, false),
+            Some(("http", rest)) => (rest, false),
+            Some(("https", rest)) => (rest, true),
             Some(("unix", path)) if path.starts_with('/') => {
-                return Ok(Self { authority: format!("{UNIX}{path}").into(), socket: None });
+                return Ok(Self { authority: format!("{UNIX}{path}").into(), socket: None, https: false });
             }
             Some(("unix", _)) => return Err(bad(format!("{text:?} is not unix:///path"))),
             Some((scheme, _)) => {
@@ -41,10 +43,10 @@ impl Address {
         }
         let port = match parsed.port_u16() {
             Some(port) => port,
-            None if parsed.as_str() == parsed.host() => 8500,
+            None if parsed.as_str() == parsed.host() => 8500 + u16::from(https),
             None => return Err(bad(format!("the port of {text:?} is not a number up to 65535"))),
         };
-        Ok(Self::new(parsed.host(), port))
+        Ok(Self { https, ..Self::new(parsed.host(), port) })
     }
 
     /// Builds an address from a host, an IP literal or a name, and a port.
@@ -56,7 +58,7 @@ impl Address {
             Some(socket) => socket.to_string(),
             None => format!("{bare}:{port}"),
         };
-        Self { authority: authority.into(), socket }
+        Self { authority: authority.into(), socket, https: false }
     }
 
     /// Returns `host:port`, or `unix:/path`.
@@ -69,6 +71,12 @@ impl Address {
     #[must_use]
     pub fn is_unix(&self) -> bool {
         self.authority.starts_with(UNIX)
+    }
+
+    /// Says whether TLS is spoken there.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.https
     }
 
     /// Returns the socket address when the host is an IP literal.
@@ -91,10 +99,14 @@ mod tests {
             ("[::1]:1", "[::1]:1"),
             ("http://[::1]", "[::1]:8500"),
             ("unix:///run/a.sock", "unix:/run/a.sock"),
+            ("https://a", "a:8501"),
+            ("https://[::1]:1", "[::1]:1"),
         ] {
             assert_eq!(Address::parse(text).unwrap().authority(), authority, "{text}");
         }
-        for text in ["", "http://", "https://a", "a:b", "a:99999", "u@a:1", "http://a/b", "unix://", "unix://a"] {
+        for text in
+            ["", "http://", "ftp://a", "https://", "a:b", "a:99999", "u@a:1", "http://a/b", "unix://", "unix://a"]
+        {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

@@ -12,6 +12,7 @@ mod servers;
 mod speech;
 mod stream;
 mod streamed;
+mod tls;
 mod transport;
 
 pub use address::Address;
@@ -22,5 +23,10 @@ pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
 pub(crate) use stream::Stream;
 pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub use streamed::Streamed;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
+pub use tls::TlsOptions;
+#[cfg(feature = "check")]
+pub(crate) use tls::{AnyCertificate, versions};
 pub(crate) use transport::Repeat;
 pub use transport::{Answer, Transport, TransportSettings};

@@ -1,4 +1,4 @@
-//! What connections are made of: TCP, sockets of the file system, or pipes within the process.
+//! What connections are made of: TCP, with or without TLS, sockets of the file system, or pipes within the process.
 //!
 //! The last way in is for tests of whole clients without sockets, where paused time works. It decides nothing.
 
@@ -13,6 +13,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 use super::address::UNIX;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 
 /// How much a pipe holds in each direction, in bytes.
 const PIPE: usize = 64 * 1024;
@@ -23,6 +25,9 @@ pub enum Dialer {
     /// By TCP, or to a socket of the file system if the address is one.
     #[default]
     Tcp,
+    /// By TCP, with TLS inside.
+    #[cfg(feature = "tls")]
+    Tls(Tls),
     /// By pipes to a listener in this process, whatever the address.
     Memory(Memory),
 }
@@ -50,6 +55,11 @@ impl MemoryListener {
 }
 
 impl Dialer {
+    /// Says whether connections leave the process.
+    pub(crate) fn is_network(&self) -> bool {
+        !matches!(self, Dialer::Memory(_))
+    }
+
     /// Says whether somebody takes a connection within the time. It is closed at once.
     pub(crate) async fn answers(&self, authority: &str, socket: Option<SocketAddr>, timeout: Duration) -> bool {
         matches!(tokio::time::timeout(timeout, self.dial(authority, socket)).await, Ok(Ok(_)))
@@ -61,13 +71,12 @@ impl Dialer {
                 if let Some(path) = authority.strip_prefix(UNIX) {
                     return UnixStream::connect(path).await.map(Stream::Unix);
                 }
-                let stream = match socket {
-                    Some(socket) => TcpStream::connect(socket).await,
-                    // All addresses of the name are tried in turn.
-                    None => TcpStream::connect(authority).await,
-                }?;
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                tcp(authority, socket).await.map(Stream::Tcp)
+            }
+            #[cfg(feature = "tls")]
+            Dialer::Tls(tls) => {
+                let stream = tcp(authority, socket).await?;
+                tls.wrap(stream, authority).await.map(|stream| Stream::Tls(Box::new(stream)))
             }
             Dialer::Memory(memory) => {
                 let (ours, theirs) = tokio::io::duplex(PIPE);
@@ -78,12 +87,24 @@ impl Dialer {
     }
 }
 
+async fn tcp(authority: &str, socket: Option<SocketAddr>) -> io::Result<TcpStream> {
+    let stream = match socket {
+        Some(socket) => TcpStream::connect(socket).await,
+        // All addresses of the name are tried in turn.
+        None => TcpStream::connect(authority).await,
+    }?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Carries the bytes of a connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Memory(DuplexStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl AsyncRead for Stream {
@@ -92,6 +113,8 @@ impl AsyncRead for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -102,6 +125,8 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -114,6 +139,8 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -122,6 +149,8 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => stream.is_write_vectored(),
             Stream::Unix(stream) => stream.is_write_vectored(),
             Stream::Memory(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -130,6 +159,8 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Memory(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -138,6 +169,8 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -72,7 +72,8 @@ impl TlsOptions {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let name = |name: &String| {
-            ServerName::try_from(name.clone()).map_err(|_| bad(format!("{name:?} is neither a DNS name nor an address")))
+            ServerName::try_from(name.clone())
+                .map_err(|_| bad(format!("{name:?} is neither a DNS name nor an address")))
         };
         let server_name = self.server_name.as_ref().filter(|name| !name.is_empty()).map(name).transpose()?;
         Ok(Tls { config: Arc::new(config), server_name })
@@ -95,7 +96,7 @@ impl TlsOptions {
             return Ok(store);
         }
         let mut files: Vec<PathBuf> = self.ca_file.iter().cloned().collect();
-        for folder in &self.ca_path {
+        if let Some(folder) = &self.ca_path {
             let failed = |error: io::Error| bad(format!("reading {}: {error}", folder.display()));
             for entry in std::fs::read_dir(folder).map_err(failed)? {
                 files.push(entry.map_err(failed)?.path());
@@ -130,9 +131,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 /// Begins a configuration: TLS 1.2 and 1.3.
 #[cfg(feature = "tls")]
-pub(crate) fn versions(
-    provider: CryptoProvider,
-) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+pub(crate) fn versions(provider: CryptoProvider) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
     ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions()
 }
 

@@ -154,7 +154,7 @@ impl Transport {
         #[cfg(not(feature = "dns"))]
         let resolver = Resolver::system;
         let named = settings.servers.iter().any(|server| server.socket().is_none() && !server.is_unix());
-        let resolver = (named && matches!(settings.dialer, Dialer::Tcp)).then(resolver);
+        let resolver = (named && settings.dialer.is_network()).then(resolver);
         let pool = PoolSettings {
             connect_timeout: settings.connect_timeout,
             idle_max: 8,

@@ -11,7 +11,7 @@ use callboard_tests::needs;
 use crate::steps::{Outcome, run};
 
 /// Programs and the Debian packages that hold them.
-const DEBIAN: [(&str, &str); 14] = [
+const DEBIAN: [(&str, &str); 16] = [
     ("ip", "iproute2"),
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
@@ -26,6 +26,8 @@ const DEBIAN: [(&str, &str); 14] = [
     ("dnsmasq", "dnsmasq-base"),
     ("crypt-xordataexchange", "golang-github-xordataexchange-crypt"),
     ("pg_lsclusters", "postgresql"),
+    ("testssl", "testssl.sh"),
+    ("hexdump", "bsdextrautils"),
 ];
 
 /// Environments for Python packages, with what is installed into each. Both clients call their module `consul`; the
