@@ -41,6 +41,12 @@ pub enum Error {
     /// The tokens that this node was given before cannot be read. Nothing was started.
     #[error("reading what access control kept")]
     Tokens(#[from] UnwritableTokens),
+    /// The key of gossip is none, or cannot be kept. Nothing was started.
+    #[error("encrypt")]
+    Keyring(#[from] crate::cluster::KeyError),
+    /// None of the members that were to be joined answers.
+    #[error("joining the cluster")]
+    Join(#[source] crate::cluster::JoinError),
     /// The log cannot be written any more. What was acknowledged is on disk; nothing else was acknowledged.
     #[error("the log failed: {reason}")]
     LogFailed {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tokio::net::{TcpListener, TcpSocket, UdpSocket, UnixListener};
+use tracing::warn;
 
 use crate::config::{Address, Config, SocketRights};
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::http::Door;
 const BACKLOG: u32 = 4096;
 
 /// The sockets of a control node; tests bring their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Listeners {
     /// HTTP.
     pub http: Vec<Door>,
@@ -27,6 +28,10 @@ pub struct Listeners {
     pub https: Vec<TcpListener>,
     /// DNS over UDP and TCP, on one port each.
     pub dns: Vec<(UdpSocket, TcpListener)>,
+    /// Requests of other control nodes.
+    pub rpc: TcpListener,
+    /// Gossip over UDP and TCP, on one port.
+    pub gossip: (UdpSocket, TcpListener),
 }
 
 impl Listeners {
@@ -35,7 +40,25 @@ impl Listeners {
     /// # Errors
     /// When an address is taken or not ours. Nothing stays bound.
     pub async fn bind(config: &Config) -> Result<Listeners, Error> {
-        let mut listeners = Listeners::default();
+        let net = &config.net;
+        let address = SocketAddr::new(net.bind, net.server_port);
+        let rpc = listen(address).or_else(|source| match or_any(config, address, &source) {
+            Some(any) => listen(any),
+            None => Err(source),
+        });
+        let what = "the server port";
+        let rpc = rpc.map_err(|source| Error::Bind { what, address: Address::Ip(address), source })?;
+        let address = SocketAddr::new(net.bind_gossip, net.serf_port);
+        let gossip = match bind_both("gossip", address).await {
+            Err(Error::Bind { what, address: Address::Ip(address), source }) => {
+                match or_any(config, address, &source) {
+                    Some(any) => bind_both(what, any).await?,
+                    None => return Err(Error::Bind { what, address: Address::Ip(address), source }),
+                }
+            }
+            bound => bound?,
+        };
+        let mut listeners = Listeners { http: Vec::new(), https: Vec::new(), dns: Vec::new(), rpc, gossip };
         for address in &config.net.http {
             let failed = |source| Error::Bind { what: "HTTP", address: address.clone(), source };
             listeners.http.push(match address {
@@ -54,7 +77,7 @@ impl Listeners {
             });
         }
         for address in &config.net.dns {
-            listeners.dns.push(bind_dns(*address).await?);
+            listeners.dns.push(bind_both("DNS", *address).await?);
         }
         Ok(listeners)
     }
@@ -119,9 +142,16 @@ fn listen_unix(path: &Path, rights: &SocketRights) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Binds DNS over UDP and TCP to one port. With port 0 the system picks it for TCP, and it may be taken for UDP.
-async fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
-    let failed = |source| Error::Bind { what: "DNS", address: Address::Ip(address), source };
+/// Another address when a port is taken by another developer's node: nobody joins those by their usual ports.
+fn or_any(config: &Config, address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let any = (config.dev && error.kind() == io::ErrorKind::AddrInUse).then(|| SocketAddr::new(address.ip(), 0))?;
+    warn!(%address, "the port is taken, so any free one will do");
+    Some(any)
+}
+
+/// Binds UDP and TCP to one port. With port 0 the system picks it for TCP, and it may be taken for UDP.
+async fn bind_both(what: &'static str, address: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
+    let failed = |source| Error::Bind { what, address: Address::Ip(address), source };
     let mut tries = 16;
     loop {
         let tcp = listen(address).map_err(failed)?;

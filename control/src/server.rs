@@ -7,12 +7,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_proto::NodeName;
 use callboard_proto::acl::Fallback;
 use callboard_proto::config_entry::Action;
 use callboard_proto::dns::Zone;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
+use callboard_proto::{CheckId, NodeName};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,15 +21,17 @@ use tracing::{error, info};
 
 use crate::acl::{self, Acl, AclSettings};
 use crate::check::{CheckSettings, Checks, watch};
-use crate::cluster::{Cluster, ClusterOptions};
-use crate::config::{Config, TlsInterface};
+use crate::cluster::{
+    Beaten, Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, LeaderMemory, Network, retry_join,
+};
+use crate::config::{ClusterSettings, Config, TlsInterface};
 use crate::connect::{self, Authority, AuthorityOptions};
 use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
 use crate::http::{Api, Door, HttpLimits, Parts, routes, serve};
 use crate::identity::Identity;
 use crate::listen::Listeners;
-use crate::registry::{Command, Topic};
+use crate::registry::{Command, NodeUpdate, Registration, Topic};
 use crate::session::{self, SessionSettings, Sessions};
 use crate::telemetry::Telemetry;
 use crate::tls::{self, Purpose, Tls, TlsSettings, TlsVersion};
@@ -45,6 +48,29 @@ pub struct Server {
     cluster: Cluster,
     tasks: TaskTracker,
     stop: CancellationToken,
+    leave: CancellationToken,
+    /// Held for the cluster, which only points to it.
+    _memory: Arc<dyn LeaderMemory>,
+}
+
+/// What only the leader's memory knows, and who keeps it.
+struct Memory {
+    checks: Checks,
+    sessions: Sessions,
+}
+
+impl LeaderMemory for Memory {
+    fn renew(&self, session: &str) -> bool {
+        self.sessions.start_afresh(session).is_some()
+    }
+
+    fn beat(&self, node: &NodeName, check: &CheckId) -> Beaten {
+        self.checks.start_afresh(&(node.folded(), check.clone()))
+    }
+
+    fn registered(&self, node: &NodeName, checks: &[CheckId]) {
+        self.checks.start_deadlines(node, checks);
+    }
 }
 
 impl Server {
@@ -61,10 +87,7 @@ impl Server {
         };
         let dns_address = listeners.dns_address().map_err(|source| Error::Socket { what: "DNS", source })?;
         let acl = Arc::new(Acl::new(acl_settings(&config))?);
-        let address = SocketAddr::new(config.net.advertise, config.net.server_port).to_string();
-        let cluster =
-            Cluster::start(ClusterOptions { data_dir: config.data_dir.clone().filter(|_| !config.dev), address })
-                .await?;
+        let cluster = Cluster::start(cluster_options(&config, listeners.rpc, listeners.gossip)?).await?;
         let identity = Arc::new(identity(&config, &cluster, http, dns_address));
         let telemetry = Telemetry::new(routes());
         let settings = CheckSettings {
@@ -76,11 +99,14 @@ impl Server {
         let checks = Checks::new(cluster.clone(), settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let authority = Authority::new(cluster.clone(), authority_options(&config, &identity));
+        let memory: Arc<dyn LeaderMemory> = Arc::new(Memory { checks: checks.clone(), sessions: sessions.clone() });
+        cluster.remember(&memory);
         let limits = HttpLimits {
             connections_per_client: config.limits.connections_per_client,
             kv_value_max: config.limits.kv_value_max,
             txn_body_max: config.limits.txn_body_max,
         };
+        let leave = CancellationToken::new();
         let api = Api::new(Parts {
             cluster: cluster.clone(),
             checks: checks.clone(),
@@ -91,8 +117,18 @@ impl Server {
             telemetry: telemetry.clone(),
             sidecar_ports: (config.net.sidecar_ports.first, config.net.sidecar_ports.last),
             limits,
+            leave: leave.clone(),
         });
+        for address in &config.cluster.join {
+            if let Err(error) = cluster.gossip().join(address).await {
+                cluster.shutdown().await;
+                return Err(Error::Join(error));
+            }
+        }
         let tasks = TaskTracker::new();
+        if !config.cluster.retry_join.is_empty() {
+            tasks.spawn(join_or_stop(cluster.clone(), config.cluster.clone(), stop.clone()));
+        }
         tasks.spawn(sign_in(cluster.clone(), identity, acl.clone(), stop.clone()));
         if acl.is_enabled() {
             tasks.spawn(acl::keep(cluster.clone(), acl::now, stop.clone()));
@@ -120,7 +156,20 @@ impl Server {
             ));
         }
         info!(?http, ?https, dns = ?dns_address, "serving");
-        Ok(Server { http, https, dns: dns_address, node_name: config.node_name, cluster, tasks, stop })
+        let node_name = config.node_name;
+        Ok(Server { http, https, dns: dns_address, node_name, cluster, tasks, stop, leave, _memory: memory })
+    }
+
+    /// Cancelling it has the node leave the cluster, and then stop.
+    #[must_use]
+    pub fn leaving(&self) -> CancellationToken {
+        self.leave.clone()
+    }
+
+    /// Whether somebody leads, or is bound to: a node that waits to be admitted may wait for long.
+    #[must_use]
+    pub fn expects_leader(&self) -> bool {
+        !self.cluster.status().voters.is_empty()
     }
 
     /// Waits until the node's own rows are written, as they are once somebody leads.
@@ -145,6 +194,10 @@ impl Server {
         let mut status = self.cluster.subscribe();
         let failed = tokio::select! {
             () = self.stop.cancelled() => None,
+            () = self.leave.cancelled() => {
+                self.cluster.leave().await;
+                None
+            }
             failed = status.wait_for(|status| status.fatal.is_some()) => {
                 failed.ok().and_then(|status| status.fatal.clone())
             }
@@ -161,15 +214,12 @@ impl Server {
 }
 
 fn identity(config: &Config, cluster: &Cluster, http: Option<SocketAddr>, dns: Option<SocketAddr>) -> Identity {
-    // The log's identity is 64 random bits made once; the UUID that clients expect is derived from it.
-    let word = |seed| twox_hash::XxHash3_64::oneshot_with_seed(seed, &cluster.node_id().to_be_bytes());
-    let node_id = uuid::Uuid::from_u64_pair(word(0), word(1));
-    let node_id = uuid::Builder::from_random_bytes(node_id.into_bytes()).into_uuid().to_string();
+    let card = cluster.card();
     let port = |address: Option<SocketAddr>| address.map_or(-1, |address| i32::from(address.port()));
     let net = &config.net;
     Identity {
         node_name: config.node_name.clone(),
-        node_id: Text::from(config.node_id.clone().unwrap_or(node_id)),
+        node_id: Text::from(card.node_id.as_str()),
         datacenter: Text::from(config.datacenter.as_str()),
         domain: config.domain.clone(),
         advertise: net.advertise,
@@ -178,12 +228,63 @@ fn identity(config: &Config, cluster: &Cluster, http: Option<SocketAddr>, dns: O
         client: net.client.clone(),
         http_port: port(http),
         dns_port: port(dns),
-        server_port: net.server_port,
-        serf_port: net.serf_port,
+        server_port: card.rpc.port(),
+        serf_port: card.gossip.port(),
         serf_wan_port: net.serf_wan_port,
         node_meta: config.node_meta.clone(),
         dev: config.dev,
         console: config.console,
+        server: config.cluster.server,
+        bootstrap: begin(config) == Begin::Alone,
+    }
+}
+
+/// How a node without a history comes to be in a cluster.
+fn begin(config: &Config) -> Begin {
+    let cluster = &config.cluster;
+    match cluster.bootstrap_expect {
+        Some(1) => Begin::Alone,
+        Some(servers) => Begin::Together(u32::try_from(servers).unwrap_or(u32::MAX)),
+        None if cluster.server && (cluster.bootstrap || config.dev) => Begin::Alone,
+        None => Begin::Wait,
+    }
+}
+
+fn cluster_options(
+    config: &Config,
+    rpc: TcpListener,
+    gossip: (UdpSocket, TcpListener),
+) -> Result<ClusterOptions, Error> {
+    let cluster = &config.cluster;
+    let data_dir = config.data_dir.clone().filter(|_| !config.dev);
+    let keyring = Keyring::open(KeyringOptions {
+        given: cluster.encrypt.as_ref().map(|key| &**key.reveal()),
+        folder: data_dir.as_deref().filter(|_| !cluster.keyring_in_memory),
+        plain_heard: !cluster.encrypt_verify_incoming,
+        plain_said: !cluster.encrypt_verify_outgoing,
+    })?;
+    let network = Network {
+        rpc,
+        gossip: GossipSockets { udp: gossip.0, tcp: gossip.1 },
+        keyring,
+        advertise: config.net.advertise,
+        name: config.node_name.clone(),
+        node_id: config.node_id.clone(),
+        datacenter: config.datacenter.clone(),
+        wan_port: config.net.serf_wan_port,
+        server: cluster.server && !cluster.read_replica,
+        failed_kept: cluster.reconnect_timeout,
+    };
+    let slowness = u32::try_from(cluster.raft_multiplier).unwrap_or(1);
+    Ok(ClusterOptions { data_dir, begin: begin(config), network, leader_wait: cluster.leader_wait, slowness })
+}
+
+/// Joins the members that are to be joined, and stops the node when it is to give up.
+async fn join_or_stop(cluster: Cluster, settings: ClusterSettings, stop: CancellationToken) {
+    let ClusterSettings { retry_join: addresses, retry_interval, retry_max, .. } = settings;
+    if !retry_join(cluster, addresses, retry_interval, retry_max, stop.clone()).await {
+        error!(tries = retry_max, "no member could be joined; stopping");
+        stop.cancel();
     }
 }
 
@@ -262,30 +363,66 @@ fn dns_options(config: &Config) -> DnsOptions {
     options
 }
 
-/// Writes the node's own rows each time it begins to lead.
+/// How often the node's own row is looked after, whatever happens.
+const SIGN_IN_EVERY: Duration = Duration::from_secs(60);
+
+/// Keeps the node's own row in the catalog as this node knows it. Whoever leads writes its health as well; that of the
+/// others is written by the leader.
 async fn sign_in(cluster: Cluster, identity: Arc<Identity>, acl: Arc<Acl>, stop: CancellationToken) {
     let mut status = cluster.subscribe();
+    let mut subscription = cluster.hub().subscribe(&[Topic::Nodes]);
+    let mut led = false;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            ready = status.wait_for(|status| status.ready) => if ready.is_err() { return },
+        let (leads, known, stopped) = {
+            let status = status.borrow_and_update();
+            (status.ready, status.leader.is_some(), status.fatal.is_some())
+        };
+        if stopped || cluster.is_leaving() {
+            return;
         }
-        if acl.is_enabled() {
+        if leads && !led && acl.is_enabled() {
             // Before the node's own row, so that whoever finds that finds the tokens too.
             let seed = acl::seed::command(acl.settings().initial_management.as_ref(), acl::now());
             if let Err(error) = cluster.propose(Command::Acl(seed)).await {
                 error!(error = &error as &dyn std::error::Error, "writing the first tokens failed");
             }
         }
-        let registration = Command::Register(Box::new(identity.registration()));
-        if let Err(error) = cluster.propose(registration).await {
+        let registration = if leads && !led && identity.server {
+            Some(identity.registration())
+        } else if known && !written(&cluster, &identity) {
+            let (node, node_update) = (identity.node(), NodeUpdate::Put);
+            Some(Registration { node, node_update, instance: None, checks: Vec::new(), checks_replace: false })
+        } else {
+            None
+        };
+        led = leads;
+        if let Some(registration) = registration
+            && let Err(error) = cluster.propose(Command::Register(Box::new(registration))).await
+        {
             error!(error = &error as &dyn std::error::Error, "writing the node's own rows failed");
+            led = false;
         }
+        let (mut changes, leader) = (status.clone(), status.borrow().leader.clone());
         tokio::select! {
             () = stop.cancelled() => return,
-            lost = status.wait_for(|status| !status.ready) => if lost.is_err() { return },
+            () = subscription.changed() => {}
+            changed = changes.wait_for(|status| status.ready != leads || status.leader != leader) => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(SIGN_IN_EVERY) => {}
         }
     }
+}
+
+/// Whether the catalog knows this node as it is.
+fn written(cluster: &Cluster, identity: &Identity) -> bool {
+    let wanted = identity.node();
+    cluster.registry().node(&identity.node_name).is_some_and(|row| {
+        (&row.id, &row.address, &row.meta, &row.tagged_addresses)
+            == (&wanted.id, &wanted.address, &wanted.meta, &wanted.tagged_addresses)
+    })
 }
 
 /// The address to tell people, when the bound one is a wildcard.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callboard_consensus::Status;
+use callboard_proto::api::query::Consistency;
 use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use parking_lot::Mutex;
@@ -54,8 +54,25 @@ impl Sessions {
     }
 
     /// Starts the time of a session afresh; nothing if it ended, or is about to.
+    ///
+    /// # Errors
+    /// When another node leads and cannot be asked.
+    pub async fn renew(&self, id: &Text) -> Result<Option<Arc<SessionRow>>, Error> {
+        let cluster = &self.shared.cluster;
+        if cluster.is_leader() {
+            return Ok(self.start_afresh(id));
+        }
+        if !cluster.renew(id).await? {
+            return Ok(None);
+        }
+        // It may have been written through another node a moment ago.
+        let view = cluster.query(Consistency::Leader, None).await?;
+        Ok(view.registry.session(id).cloned())
+    }
+
+    /// Starts the time of a session afresh, on the leader.
     #[must_use]
-    pub fn renew(&self, id: &str) -> Option<Arc<SessionRow>> {
+    pub fn start_afresh(&self, id: &str) -> Option<Arc<SessionRow>> {
         let session = self.shared.cluster.registry().session(id)?.clone();
         let mut deadlines = self.shared.deadlines.lock();
         // Its end is on its way to the log: whoever renews now must not believe that it lives.
@@ -121,7 +138,6 @@ fn start(deadlines: &mut Deadlines<Text>, session: &SessionRow) {
 pub async fn watch(sessions: Sessions, stop: CancellationToken) {
     let cluster = sessions.shared.cluster.clone();
     let mut subscription = cluster.hub().subscribe(&[Topic::Sessions]);
-    let mut status = cluster.subscribe();
     let mut seen = Arc::default();
     let mut leads = false;
     loop {
@@ -130,7 +146,7 @@ pub async fn watch(sessions: Sessions, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = subscription.changed() => {}
-            changed = leads_otherwise_than(&mut status, leads) => {
+            changed = cluster.leads_otherwise_than(leads) => {
                 let Some(changed) = changed else { return };
                 leads = changed;
                 if leads {
@@ -140,11 +156,6 @@ pub async fn watch(sessions: Sessions, stop: CancellationToken) {
             () = sleep_until(next) => sessions.settle(leads).await,
         }
     }
-}
-
-/// Waits until the node begins or ceases to lead; nothing when the engine is gone.
-async fn leads_otherwise_than(status: &mut tokio::sync::watch::Receiver<Status>, leads: bool) -> Option<bool> {
-    status.wait_for(|status| status.ready != leads).await.ok().map(|status| status.ready)
 }
 
 async fn sleep_until(next: Option<Instant>) {

@@ -203,6 +203,7 @@ fn start_node(network: Option<&Network>, data: &Path, port: &str) -> Result<Node
         None => (Command::new(binaries::control()), "127.0.0.1", port),
     };
     command.args(["agent", "-server", "-bootstrap", "-node", "n1", "-bind", "127.0.0.1", "-client", client]);
+    command.args(["-server-port", "0", "-serf-lan-port", "0"]);
     command.args(["-dns-port", "-1", "-http-port", port, "-data-dir"]).arg(data);
     Ok(Node::from_command(&mut command, Some(data)))
 }

@@ -5,6 +5,7 @@
 //! `mesh` is about proxies, their certificates and who may call whom, `tls` about the certificates of agents.
 //! `operation` is the control node's own life: start, signals, forgetting everything.
 
+mod cluster;
 mod cold_start;
 mod examples;
 mod mesh;

@@ -66,6 +66,7 @@ impl Node {
             Some(folder) => command.args(["-server", "-bootstrap"]).arg("-data-dir").arg(folder),
         };
         command.args(["-node", "n1", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "0"]);
+        command.args(["-server-port", "0", "-serf-lan-port", "0"]);
         if flags.iter().all(|flag| flag != HTTP_PORT) {
             command.args([HTTP_PORT, "0"]);
         }

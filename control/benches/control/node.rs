@@ -39,7 +39,8 @@ impl Node {
         let config = dir.path().join("config.json");
         let (http, dns) = (free_port()?, free_port()?);
         let settings = format!(
-            r#"{{"data_dir": {:?}, "node_name": "bench", "ports": {{"http": {http}, "dns": {dns}}},
+            r#"{{"data_dir": {:?}, "node_name": "bench", "server": true, "bootstrap": true,
+                "ports": {{"http": {http}, "dns": {dns}, "server": 0, "serf_lan": 0}},
                 "limits": {{"http_max_conns_per_client": 100000}}, "bind_addr": "127.0.0.1", "log_level": "warn"}}"#,
             dir.path().join("data")
         );

@@ -34,6 +34,6 @@ mod types;
 pub use error::Error;
 pub use machine::{Committed, Machine};
 pub use options::{Bootstrap, Options};
-pub use raft::{Barrier, Raft};
+pub use raft::{Barrier, Proposed, Raft};
 pub use status::{Peer, Role, Status};
 pub use transport::{CheckpointReader, CheckpointReceiver, Rpc, Transport, Unreachable};

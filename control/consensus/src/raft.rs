@@ -43,6 +43,15 @@ pub enum Barrier {
     Quorum,
 }
 
+/// What became of bytes that were proposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// The machine's answer.
+    pub answer: Vec<u8>,
+    /// Where the entry stands in the log. A node that applied up to here shows what it did.
+    pub log_index: u64,
+}
+
 /// The handle. Dropping the last one stops the node without ceremony; [`Raft::shutdown`] is the orderly way.
 #[derive(Clone)]
 pub struct Raft {
@@ -91,14 +100,14 @@ impl Raft {
         *self.shared.engine.node_id()
     }
 
-    /// Makes bytes durable on a quorum, applies them, and returns the machine's answer.
+    /// Makes bytes durable on a quorum, applies them, and returns the machine's answer and where it stands in the log.
     ///
     /// Dropping the future does not withdraw the proposal.
     ///
     /// # Errors
     /// [`Error::NotLeader`], [`Error::NoQuorum`], [`Error::Busy`] and [`Error::TooLarge`]: nothing was
     /// accepted. [`Error::OutcomeUnknown`] and [`Error::Fatal`]: it may or may not take effect.
-    pub async fn propose(&self, data: Vec<u8>) -> Result<Vec<u8>, Error> {
+    pub async fn propose(&self, data: Vec<u8>) -> Result<Proposed, Error> {
         let Shared { engine, options, proposals, proposal_bytes, .. } = &*self.shared;
         if data.len() > options.entry_max {
             return Err(Error::TooLarge { len: data.len(), max: options.entry_max });
@@ -114,7 +123,7 @@ impl Raft {
         let give_up = Instant::now() + options.settle_max;
         loop {
             let error = match engine.client_write(data.clone()).await {
-                Ok(done) => return Ok(done.data),
+                Ok(done) => return Ok(Proposed { answer: done.data, log_index: done.log_id.index }),
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader {
                     reason: ForwardReason::LeaseExpired,
                     ..
@@ -129,18 +138,19 @@ impl Raft {
         }
     }
 
-    /// Waits until what this node applied includes every write acknowledged before the call.
+    /// Waits until what this node applied includes every write acknowledged before the call, and returns the index
+    /// in the log that this is so from: another node that applied up to there includes them too.
     ///
     /// # Errors
     /// When this node does not lead, or cannot confirm it with a quorum within a lease.
-    pub async fn read_barrier(&self, barrier: Barrier) -> Result<(), Error> {
+    pub async fn read_barrier(&self, barrier: Barrier) -> Result<u64, Error> {
         let option = match barrier {
             // Waits for a round of heartbeats instead of failing when the lease just ran out.
             Barrier::Lease => LinearizerOption::new(None, true),
             Barrier::Quorum => ReadPolicy::ReadIndex.into(),
         };
         match self.shared.engine.ensure_linearizable(option).await {
-            Ok(_) => Ok(()),
+            Ok(read) => Ok(read.index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => Err(not_leader(to)),
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(Error::NoQuorum),
             Err(RaftError::Fatal(fatal)) => Err(self.stopped(&fatal)),
@@ -196,6 +206,46 @@ impl Raft {
         let node = BasicNode::new(&peer.address);
         let added = self.shared.engine.add_learner(peer.id, node, true).await;
         added.map(|_| ()).map_err(|error| self.refused(error))
+    }
+
+    /// Adds a node as a listener, and returns without waiting for it. Call on the leader.
+    ///
+    /// # Errors
+    /// When this node does not lead, or another change is under way.
+    pub async fn admit(&self, peer: Peer) -> Result<(), Error> {
+        let node = BasicNode::new(&peer.address);
+        let added = self.shared.engine.add_learner(peer.id, node, false).await;
+        added.map(|_| ()).map_err(|error| self.refused(error))
+    }
+
+    /// Makes a listener a voter. Call on the leader, when the listener has caught up.
+    ///
+    /// # Errors
+    /// When this node does not lead, another change is under way, or the node was never admitted.
+    pub async fn promote(&self, id: u64) -> Result<(), Error> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+    }
+
+    /// Notes the address that a member is reached at from now on. Call on the leader.
+    ///
+    /// # Errors
+    /// When this node does not lead, or another change is under way.
+    pub async fn readdress(&self, peer: Peer) -> Result<(), Error> {
+        let nodes = nodes(std::slice::from_ref(&peer));
+        self.change(ChangeMembers::SetNodes(nodes)).await
+    }
+
+    /// Begins a cluster with these voters, this node among them. Call on one of them, once, and only when all of
+    /// them agreed: two lists would make two clusters.
+    ///
+    /// # Errors
+    /// When this node is not among them, or already knows a cluster.
+    pub async fn initialize(&self, voters: &[Peer]) -> Result<(), Error> {
+        match self.shared.engine.initialize(nodes(voters)).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(Error::Membership { reason: error.to_string() }),
+            Err(RaftError::Fatal(fatal)) => Err(self.stopped(&fatal)),
+        }
     }
 
     /// Removes a node. A leader may remove itself; it then steps down. Call on the leader.

@@ -338,7 +338,7 @@ mod tests {
         let options = Options::default();
         let config = Arc::new(config(&options).unwrap());
         let raft = run(opened, Arc::new(options), config, None).await.unwrap();
-        assert_eq!(raft.propose(b"a".to_vec()).await.unwrap(), b"a");
+        assert_eq!(raft.propose(b"a".to_vec()).await.unwrap().answer, b"a");
 
         broken.store(true, Ordering::SeqCst);
         let refused = raft.propose(b"b".to_vec()).await;

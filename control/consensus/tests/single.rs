@@ -34,8 +34,8 @@ async fn a_new_node_leads_at_once_and_answers() {
     let status = raft.status();
     assert_eq!((status.role, status.ready), (Role::Leader, true));
     assert_eq!(status.leader.map(|leader| leader.id), Some(raft.node_id()));
-    assert_eq!(raft.propose(b"a".to_vec()).await.unwrap(), b"1:a");
-    assert_eq!(raft.propose(b"b".to_vec()).await.unwrap(), b"2:b");
+    assert_eq!(raft.propose(b"a".to_vec()).await.unwrap().answer, b"1:a");
+    assert_eq!(raft.propose(b"b".to_vec()).await.unwrap().answer, b"2:b");
     // acked_is_visible
     assert_eq!(journal.lines(), ["a", "b"]);
     raft.read_barrier(Barrier::Lease).await.unwrap();
@@ -273,7 +273,7 @@ async fn many_proposers_are_each_answered_once_in_one_order() {
             tokio::spawn(async move {
                 let mut places = Vec::new();
                 for n in 0..20 {
-                    let answer = raft.propose(format!("{task}-{n}").into_bytes()).await.unwrap();
+                    let answer = raft.propose(format!("{task}-{n}").into_bytes()).await.unwrap().answer;
                     places.push(String::from_utf8(answer).unwrap());
                 }
                 places

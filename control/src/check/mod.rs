@@ -2,9 +2,11 @@
 //!
 //! Results and beats meet here: a change of status is written at once, a change of output alone is held
 //! back, and what changes nothing never reaches the log. `watcher` follows the registry and starts and
-//! stops what is to be run; `deadlines` and `outputs` decide, purely, what is due.
+//! stops what is to be run; `deadlines` and `outputs` decide, purely, what is due, and `owner` who runs what.
+//! The time that a beaten check has left is kept by whoever leads; a beat that arrives elsewhere is passed on.
 
 mod outputs;
+mod owner;
 mod watcher;
 
 use std::collections::HashMap;
@@ -13,16 +15,18 @@ use std::time::{Duration, Instant};
 
 use callboard::check::limits::Quality;
 use callboard::check::output::clip;
+use callboard_proto::api::query::Consistency;
 use callboard_proto::api::valid::InvalidRequest;
 use callboard_proto::definition::{Figures, Probe};
 use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckDefinition, CheckId, CheckStatus, NodeName};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tracing::debug;
 
 use self::outputs::Outputs;
-use crate::cluster::{Cluster, Error};
-use crate::deadlines::{Beaten, Deadlines};
+use crate::cluster::{Beaten, Cluster, Error};
+use crate::deadlines::{self, Deadlines};
 use crate::registry::{Command, Refusal};
 
 pub use watcher::watch;
@@ -135,7 +139,20 @@ impl Checks {
     }
 
     /// Starts the time of checks that were just registered, again if they were known.
-    pub fn registered(&self, node: &NodeName, ids: &[CheckId]) {
+    pub async fn registered(&self, node: &NodeName, ids: Vec<CheckId>) {
+        let cluster = &self.shared.cluster;
+        if cluster.is_leader() {
+            self.start_deadlines(node, &ids);
+        } else if !ids.is_empty()
+            && let Err(error) = cluster.registered(node.clone(), ids).await
+        {
+            // They are written. Whoever leads next gives every check its whole time.
+            debug!(error = &error as &dyn std::error::Error, "the leader did not hear of a registration");
+        }
+    }
+
+    /// Starts the time of checks, on the leader.
+    pub(crate) fn start_deadlines(&self, node: &NodeName, ids: &[CheckId]) {
         let registry = self.shared.cluster.registry();
         for id in ids {
             if let Some(check) = registry.check(node, id.as_str()) {
@@ -157,7 +174,12 @@ impl Checks {
     /// When the check is unknown (the process should register again), is not one that is beaten, or the
     /// registry could not be written.
     pub async fn beat(&self, beat: Beat) -> Result<(), BeatError> {
-        let registry = self.shared.cluster.registry();
+        let cluster = &self.shared.cluster;
+        let mut registry = cluster.registry();
+        if registry.check(&beat.node, beat.id.as_str()).is_none() && !cluster.is_leader() {
+            // It may have been registered through another node a moment ago.
+            registry = cluster.query(Consistency::Leader, None).await?.registry;
+        }
         let Some(check) = registry.check(&beat.node, beat.id.as_str()) else {
             return Err(Error::Refused(Refusal::UnknownCheck(beat.id)).into());
         };
@@ -166,18 +188,27 @@ impl Checks {
         };
         let key = key_of(check);
         let output = clip_beat(beat.output, definition.output_max);
-        let (beaten, (status, output)) = {
-            let mut state = self.shared.state.lock();
-            let beaten = state.deadlines.beat(&key, Instant::now());
-            (beaten, state.judge(&key, definition, beat.figures, beat.status, output))
+        let beaten = match cluster.is_leader() {
+            true => self.start_afresh(&key),
+            false => cluster.beat(key.0.clone(), key.1.clone()).await?,
         };
+        let (status, output) = self.shared.state.lock().judge(&key, definition, beat.figures, beat.status, output);
         let known = match beaten {
             // The registry's word may be about to change, so it does not count.
-            Some(Beaten::Late) => None,
-            _ => Some(&**check),
+            Beaten::Late => None,
+            Beaten::InTime | Beaten::Unknown => Some(&**check),
         };
         self.found(key, known, status, output.into()).await?;
         Ok(())
+    }
+
+    /// Starts the time of a beaten check afresh, on the leader.
+    pub(crate) fn start_afresh(&self, key: &Key) -> Beaten {
+        match self.shared.state.lock().deadlines.beat(key, Instant::now()) {
+            Some(deadlines::Beaten::InTime) => Beaten::InTime,
+            Some(deadlines::Beaten::Late) => Beaten::Late,
+            None => Beaten::Unknown,
+        }
     }
 
     /// Takes what a check found; `known` is what the registry says about it, if that can be relied on.

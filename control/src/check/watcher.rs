@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use super::{Checks, Key, key_of};
+use super::{Checks, Key, key_of, owner};
 use crate::cluster::Error;
 use crate::registry::{CheckChange, Command, Missing, Prune, Refusal, Registry, Topic};
 
@@ -40,6 +40,8 @@ pub async fn watch(checks: Checks, stop: CancellationToken) {
         verdicts,
     };
     let mut subscription = cluster.hub().subscribe(&[Topic::Checks]);
+    let mut members = cluster.gossip().subscribe();
+    let mut leads = false;
     let mut reaping = tokio::time::interval(watcher.checks.shared.settings.reap_interval);
     watcher.follow(&stop).await;
     loop {
@@ -50,6 +52,17 @@ pub async fn watch(checks: Checks, stop: CancellationToken) {
             () = watcher.checks.shared.sooner.notified() => {}
             () = sleep_until(next) => watcher.settle().await,
             _ = reaping.tick() => watcher.reap().await,
+            now = cluster.leads_otherwise_than(leads) => {
+                let Some(now) = now else { return };
+                leads = now;
+                if leads {
+                    watcher.start_deadlines();
+                }
+            }
+            changed = members.changed() => match changed {
+                Ok(()) => watcher.reassign(&stop),
+                Err(_) => return,
+            },
         }
     }
 }
@@ -104,8 +117,49 @@ impl Watcher {
         if let Some(after) = definition.reap_after.filter(|_| !check.instance.is_none()) {
             self.reaps.insert(key.clone(), Reap::new(after, check.status, Instant::now()));
         }
+        if matches!(definition.probe, Probe::Ttl { .. }) {
+            self.checks.start_deadline(check);
+        } else if self.runs_here(&key) {
+            self.take_on(key, check, stop);
+        }
+    }
+
+    /// Whether this node runs a check.
+    fn runs_here(&self, key: &Key) -> bool {
+        let cluster = &self.checks.shared.cluster;
+        let card = cluster.card();
+        owner::runs_here(key, &card.name, card.raft_id, &cluster.members())
+    }
+
+    /// Takes on the checks that fall to this node now, and lets go of those that do not any more.
+    fn reassign(&mut self, stop: &CancellationToken) {
+        let seen = self.seen.clone();
+        for change in seen.checks_since(&Registry::default()) {
+            let CheckChange::Added(check) = change else { continue };
+            let key = key_of(check);
+            if !self.runs_here(&key) {
+                self.aliases.remove(&key);
+                self.runners.remove(&key);
+            } else if !self.runners.contains_key(&key) && !self.aliases.contains(&key) {
+                self.take_on(key, check, stop);
+            }
+        }
+    }
+
+    /// Gives every beaten check its whole time: who led before kept it in memory.
+    fn start_deadlines(&self) {
+        let seen = self.seen.clone();
+        for change in seen.checks_since(&Registry::default()) {
+            if let CheckChange::Added(check) = change {
+                self.checks.start_deadline(check);
+            }
+        }
+    }
+
+    fn take_on(&mut self, key: Key, check: &Check, stop: &CancellationToken) {
+        let Some(definition) = check.definition.as_deref() else { return };
         match &definition.probe {
-            Probe::Ttl { .. } => self.checks.start_deadline(check),
+            Probe::Ttl { .. } => {}
             Probe::Alias { .. } => {
                 self.aliases.insert(key);
             }

@@ -58,14 +58,15 @@ async fn agent(config: Config) -> Result<(), Error> {
     }
     let pid_file = config.pid_file.clone();
     let on_sockets = config.net.http.first().map(ToString::to_string);
+    let leaves = [config.cluster.leave_on_terminate, !config.cluster.skip_leave_on_interrupt];
     let stop = CancellationToken::new();
     let listeners = Listeners::bind(&config).await?;
     let server = Server::start(config, listeners, stop.clone()).await?;
     if let Some(path) = &pid_file {
         write_pid(path)?;
     }
-    tokio::spawn(stop_on_signal(stop));
-    if server.signed_in(SIGN_IN_MAX).await.is_err() {
+    tokio::spawn(stop_on_signal(stop, server.leaving(), leaves));
+    if server.expects_leader() && server.signed_in(SIGN_IN_MAX).await.is_err() {
         tracing::warn!(within = ?SIGN_IN_MAX, "nobody leads yet; reads that need a leader fail until somebody does");
     }
     let dns = server.dns.map(|address| reachable(address).to_string());
@@ -95,21 +96,22 @@ fn write_pid(path: &std::path::Path) -> Result<(), Error> {
     write().map_err(|source| Error::PidFile { path: path.to_owned(), source })
 }
 
-/// The first signal asks for an end in good order, the second for an end.
-async fn stop_on_signal(stop: CancellationToken) {
+/// The first signal asks for an end in good order, the second for an end. `leaves` says whether the cluster is left
+/// as well when the process is terminated, and when it is interrupted.
+async fn stop_on_signal(stop: CancellationToken, leave: CancellationToken, leaves: [bool; 2]) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be listened to");
         return;
     };
     for turn in 0..2 {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let leaves = tokio::select! {
+            _ = terminate.recv() => leaves[0],
+            _ = interrupt.recv() => leaves[1],
+        };
         if turn == 0 {
-            info!("stopping");
-            stop.cancel();
+            info!(leaves, "stopping");
+            if leaves { leave.cancel() } else { stop.cancel() }
         }
     }
     std::process::exit(1);

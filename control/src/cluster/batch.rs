@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use callboard_consensus::Raft;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::router::Router;
 use super::{Error, machine};
 use crate::registry::{Command, Outcome};
 
@@ -21,11 +21,11 @@ pub(super) const QUEUE_MAX: usize = 4096;
 /// A command, and where its answer goes.
 pub(super) struct Proposal {
     pub(super) command: Command,
-    pub(super) answer: oneshot::Sender<Result<Outcome, Arc<callboard_consensus::Error>>>,
+    pub(super) answer: oneshot::Sender<Result<Outcome, Error>>,
 }
 
 /// Proposes what arrives, until every sender is gone.
-pub(super) async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
+pub(super) async fn run(router: Router, mut queue: mpsc::Receiver<Proposal>) {
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut gathered = Vec::with_capacity(BATCH_MAX);
     loop {
@@ -36,9 +36,9 @@ pub(super) async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
         }
         let (batch, answers): (Vec<_>, Vec<_>) =
             gathered.drain(..).map(|proposal| (proposal.command, proposal.answer)).unzip();
-        let raft = raft.clone();
+        let router = router.clone();
         tokio::spawn(async move {
-            let outcomes = propose(&raft, &batch).await;
+            let outcomes = propose(&router, &batch).await;
             drop(place);
             match outcomes {
                 Ok(outcomes) => {
@@ -48,7 +48,6 @@ pub(super) async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
                     }
                 }
                 Err(error) => {
-                    let error = Arc::new(error);
                     for answer in answers {
                         let _ = answer.send(Err(error.clone()));
                     }
@@ -58,14 +57,9 @@ pub(super) async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
     }
 }
 
-async fn propose(raft: &Raft, batch: &[Command]) -> Result<Vec<Outcome>, callboard_consensus::Error> {
+async fn propose(router: &Router, batch: &[Command]) -> Result<Vec<Outcome>, Error> {
     let entry = machine::encode(batch).expect("commands are plain data and always encode");
-    let answer = raft.propose(entry).await?;
-    Ok(machine::decode_outcomes(&answer).expect("the answer was encoded by this process"))
-}
-
-impl From<Arc<callboard_consensus::Error>> for Error {
-    fn from(source: Arc<callboard_consensus::Error>) -> Error {
-        Error::Propose(source)
-    }
+    let written = router.write(entry).await?;
+    let outcomes = machine::decode_outcomes(&written.answer);
+    outcomes.map_err(|error| Error::Forwarded(format!("the answer cannot be read: {error}").into()))
 }

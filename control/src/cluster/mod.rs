@@ -1,31 +1,47 @@
-//! The replicated registry as this node sees it: propose, query, wait, who leads.
+//! The replicated registry as this node sees it: propose, query, wait, who leads, who is a member.
 //!
-//! [`Cluster`] is the only handle that the rest of the control node has; no type of the consensus engine
-//! passes it. A proposal resolves when it is on disk at a quorum and visible here.
+//! [`Cluster`] is the only handle that the rest of the control node has; no type of the consensus engine or of gossip's
+//! library passes it. A proposal resolves when it is on disk at a quorum and visible here.
 
 mod batch;
+mod begin;
+mod errand;
+mod gossip;
+mod leave;
 mod lock_delay;
 mod machine;
+mod reconcile;
+mod router;
+mod rpc;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use callboard_consensus::{Barrier, Bootstrap, Options, Raft, Status};
+use callboard_consensus::{Bootstrap, Options, Raft, Status};
 use callboard_proto::api::query::Consistency;
-use callboard_proto::text::Text;
+use callboard_proto::{CheckId, NodeName};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
+pub use self::begin::retry_join;
+pub use self::gossip::{
+    Card, Gossip, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions, Member, MemberRole,
+    MemberStatus, Roll, Spoken, WORD_MAX, Word,
+};
+pub use self::leave::ForceLeaveError;
 use self::lock_delay::LockDelays;
-use crate::registry::{Command, KvCondition, Outcome, Refusal, Registry, TxnFault, TxnOp, TxnOutcome};
+use self::router::{Reads, Router};
+pub use self::rpc::Beaten;
+use self::rpc::{Addresses, Caller, Sure};
+use crate::identity::node_uuid;
+use crate::registry::{Command, Outcome, Refusal, Registry};
 use crate::watch::Hub;
-
-/// How long a read waits for a leader before it says that there is none.
-const LEADER_WAIT: Duration = Duration::from_secs(7);
-
-/// How often taking a lock is tried when the key changes under it.
-const ACQUIRE_TRIES: usize = 32;
 
 /// What went wrong, and what is true afterwards.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,6 +52,12 @@ pub enum Error {
     /// The log refused the write or cannot tell whether it took it.
     #[error("write failed: {0}")]
     Propose(Arc<callboard_consensus::Error>),
+    /// It was passed on to the leader, and failed there or on the way. It may or may not take effect.
+    #[error("write failed: {0}")]
+    Forwarded(Arc<str>),
+    /// It was done, but this node did not hear of it in time: reads here may not show it yet.
+    #[error("written, but this node lags behind the leader")]
+    Behind,
     /// The command does not fit the state. Nothing was written.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -44,24 +66,88 @@ pub enum Error {
     Stopping,
 }
 
+/// How a node without a history comes to be in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// It is a cluster of one, which others may join.
+    Alone,
+    /// It begins one with as many other servers as were told so, when they know each other.
+    Together(u32),
+    /// It joins one.
+    Wait,
+}
+
+/// What others reach this node by.
+pub struct Network {
+    /// For the log and requests that are passed on.
+    pub rpc: TcpListener,
+    /// For membership.
+    pub gossip: GossipSockets,
+    /// The keys of gossip.
+    pub keyring: Keyring,
+    /// The address that others use.
+    pub advertise: IpAddr,
+    /// The name of the node.
+    pub name: NodeName,
+    /// Its UUID, if an operator chose one.
+    pub node_id: Option<String>,
+    /// Where it is.
+    pub datacenter: String,
+    /// The wide-area gossip port, as it is shown.
+    pub wan_port: u16,
+    /// Whether it is to vote.
+    pub server: bool,
+    /// How long a failed member is remembered.
+    pub failed_kept: Duration,
+}
+
 /// Where the registry lives.
-#[derive(Debug, Clone)]
 pub struct ClusterOptions {
     /// The folder of log and checkpoints; none keeps everything in memory.
     pub data_dir: Option<PathBuf>,
-    /// The address other control nodes reach this one at.
-    pub address: String,
+    /// How it begins.
+    pub begin: Begin,
+    /// The way to others.
+    pub network: Network,
+    /// How long a request waits for a leader before it says that there is none.
+    pub leader_wait: Duration,
+    /// Elections take so many times as long.
+    pub slowness: u32,
+}
+
+/// What only the leader's memory knows; kept by those who own it.
+pub trait LeaderMemory: Send + Sync {
+    /// Starts the time of a session afresh; says whether it lives.
+    fn renew(&self, session: &str) -> bool;
+    /// Starts the time of a beaten check afresh.
+    fn beat(&self, node: &NodeName, check: &CheckId) -> Beaten;
+    /// Starts the time of checks that were registered.
+    fn registered(&self, node: &NodeName, checks: &[CheckId]);
 }
 
 /// The handle; clones are cheap and share one registry.
 #[derive(Clone)]
 pub struct Cluster {
-    raft: Raft,
+    router: Router,
+    reads: Reads,
     registry: Arc<ArcSwap<Registry>>,
     hub: Hub,
     queue: mpsc::Sender<batch::Proposal>,
     status: watch::Receiver<Status>,
     delays: LockDelays,
+    gossip: Gossip,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    card: Card,
+    rpc: SocketAddr,
+    memory: OnceLock<Weak<dyn LeaderMemory>>,
+    promised: Mutex<Option<begin::Promise>>,
+    /// Whether this node is on its way out.
+    leaving: AtomicBool,
+    events: Mutex<Option<mpsc::Receiver<Spoken>>>,
+    stop: CancellationToken,
 }
 
 /// A state to answer from, and how it was come by.
@@ -80,23 +166,68 @@ impl Cluster {
     /// # Errors
     /// When the data folder is in use, unreadable or unwritable; nothing in it was lost.
     pub async fn start(options: ClusterOptions) -> Result<Cluster, callboard_consensus::Error> {
+        let ClusterOptions { data_dir, begin, network, leader_wait, slowness } = options;
+        let usual = Options::default();
         let (hub, waker) = Hub::new();
         tokio::spawn(waker);
         let registry = Arc::new(ArcSwap::from_pointee(Registry::default()));
         let delays = LockDelays::default();
         let machine = machine::RegistryMachine::new(registry.clone(), hub.clone(), delays.clone());
+        let port = |address: std::io::Result<SocketAddr>| address.map_or(0, |address| address.port());
+        let rpc = SocketAddr::new(network.advertise, port(network.rpc.local_addr()));
         let options = Options {
-            data_dir: options.data_dir,
-            address: options.address,
-            bootstrap: Bootstrap::Alone,
-            ..Options::default()
+            data_dir,
+            address: rpc.to_string(),
+            bootstrap: if begin == Begin::Alone { Bootstrap::Alone } else { Bootstrap::Wait },
+            heartbeat: usual.heartbeat * slowness,
+            election_min: usual.election_min * slowness,
+            election_max: usual.election_max * slowness,
+            ..usual
         };
-        let raft = Raft::start(options, machine, None).await?;
+        let caller = Caller::new(Addresses::default());
+        let raft = Raft::start(options, machine, Some(Arc::new(caller.clone()))).await?;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let card = Card {
+            name: network.name.to_string(),
+            node_id: network.node_id.unwrap_or_else(|| node_uuid(raft.node_id())),
+            datacenter: network.datacenter,
+            gossip: SocketAddr::new(network.advertise, port(network.gossip.tcp.local_addr())),
+            rpc,
+            wan_port: network.wan_port,
+            raft_id: raft.node_id(),
+            role: match (network.server, begin) {
+                (false, _) => MemberRole::Client,
+                (true, Begin::Together(expect)) => MemberRole::Server { bootstrap: false, expect },
+                (true, begin) => MemberRole::Server { bootstrap: begin == Begin::Alone, expect: 0 },
+            },
+            incarnation: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        };
+        let stop = CancellationToken::new();
+        let keyring = Arc::new(network.keyring);
+        let (gossip, events) = Gossip::start(card.clone(), network.gossip, keyring, network.failed_kept, stop.clone());
+        let router = Router::new(raft.clone(), caller, leader_wait);
         let (queue, proposals) = mpsc::channel(batch::QUEUE_MAX);
-        tokio::spawn(batch::run(raft.clone(), proposals));
+        tokio::spawn(batch::run(router.clone(), proposals));
         let status = raft.subscribe();
         delays.keep_while_leading(status.clone());
-        Ok(Cluster { raft, registry, hub, queue, status, delays })
+        let shared = Arc::new(Shared {
+            card,
+            rpc,
+            memory: OnceLock::new(),
+            promised: Mutex::default(),
+            leaving: AtomicBool::new(false),
+            events: Mutex::new(Some(events)),
+            stop: stop.clone(),
+        });
+        let reads = Reads::start(&router);
+        let cluster = Cluster { router, reads, registry, hub, queue, status, delays, gossip, shared };
+        tokio::spawn(rpc::serve(cluster.clone(), network.rpc, stop.clone()));
+        tokio::spawn(reconcile::run(cluster.clone(), stop.clone()));
+        tokio::spawn(begin::rejoin(cluster.clone(), stop.clone()));
+        if let Begin::Together(expect) = begin {
+            tokio::spawn(begin::together(cluster.clone(), expect, stop));
+        }
+        Ok(cluster)
     }
 
     /// Writes. When this returns, the write is on disk at a quorum and every later read here shows it.
@@ -112,18 +243,22 @@ impl Cluster {
         }
     }
 
-    /// A state to answer a read from.
+    /// A state to answer a read from. A stale one that is older than `stale_max` is not good enough.
     ///
     /// # Errors
     /// [`Error::NoLeader`] unless a stale answer is allowed.
-    pub async fn query(&self, consistency: Consistency) -> Result<View, Error> {
-        let known_leader = match consistency {
-            Consistency::Stale => self.status.borrow().leader.is_some(),
-            Consistency::Leader if self.is_sole_leader() => true,
-            Consistency::Leader => self.barrier(Barrier::Lease).await?,
-            Consistency::Consistent => self.barrier(Barrier::Quorum).await?,
-        };
-        Ok(View { registry: self.registry(), known_leader, last_contact: Duration::ZERO })
+    pub async fn query(&self, consistency: Consistency, stale_max: Option<Duration>) -> Result<View, Error> {
+        let (known_leader, last_contact) = self.router.contact();
+        let stale = consistency == Consistency::Stale;
+        if stale && stale_max.is_none_or(|max| last_contact <= max) {
+            return Ok(View { registry: self.registry(), known_leader, last_contact });
+        }
+        match consistency {
+            Consistency::Consistent => self.router.barrier(Sure::Quorum, &self.reads).await?,
+            Consistency::Stale | Consistency::Leader if self.is_sole_leader() => {}
+            Consistency::Stale | Consistency::Leader => self.router.barrier(Sure::Lease, &self.reads).await?,
+        }
+        Ok(View { registry: self.registry(), known_leader: true, last_contact: Duration::ZERO })
     }
 
     /// A voter that is alone cannot be deposed, so once it is ready its state is always the newest.
@@ -132,75 +267,10 @@ impl Cluster {
         status.ready && status.voters.len() == 1
     }
 
-    async fn barrier(&self, barrier: Barrier) -> Result<bool, Error> {
-        let mut status = self.status.clone();
-        let ready = async {
-            // The sender lives as long as the engine; its end reads as "no leader".
-            status.wait_for(|status| status.ready || status.fatal.is_some()).await.is_ok_and(|status| status.ready)
-        };
-        match tokio::time::timeout(LEADER_WAIT, ready).await {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return Err(Error::NoLeader),
-        }
-        self.raft.read_barrier(barrier).await.map_err(|_| Error::NoLeader)?;
-        Ok(true)
-    }
-
     /// The newest state known here, whoever leads.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.load_full()
-    }
-
-    /// Takes the lock on a key for a session, unless somebody has it, or lost it so recently that its delay is not
-    /// over. Says whether the session has the lock now.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] for an unknown session; else see [`Error`] for what is true after each.
-    pub async fn acquire(&self, key: Text, value: Arc<[u8]>, flags: u64, session: Text) -> Result<bool, Error> {
-        for _ in 0..ACQUIRE_TRIES {
-            // The state first: a lock that is lost after this look is found by the registry.
-            let seen = self.registry().index();
-            if self.delays.holds_back(&key, Instant::now()) {
-                return Ok(false);
-            }
-            let condition = KvCondition::Acquire { session: session.clone(), seen };
-            match self.propose(Command::KvSet { key: key.clone(), value: value.clone(), flags, condition }).await? {
-                Outcome::Overtaken => {}
-                outcome => return Ok(outcome == Outcome::Held(true)),
-            }
-        }
-        // Others are writing the key all the time, so they get it.
-        Ok(false)
-    }
-
-    /// Does all operations of a transaction, or none of them. A key whose lock delay is not over is locked by nobody.
-    ///
-    /// # Errors
-    /// See [`Error`] for what is true after each.
-    pub async fn transact(&self, mut ops: Vec<TxnOp>) -> Result<TxnOutcome, Error> {
-        for _ in 0..ACQUIRE_TRIES {
-            // The state first: a lock that is lost after this look is found by the registry.
-            let seen = self.registry().index();
-            let now = Instant::now();
-            let held_back = |key: &&Text| self.delays.holds_back(key, now);
-            let faults = ops.iter().enumerate().filter_map(|(op, operation)| {
-                let key = operation.locks().filter(held_back)?;
-                Some(TxnFault { op, what: format!("failed to lock key {key:?} due to lock delay") })
-            });
-            let faults: Vec<TxnFault> = faults.collect();
-            if !faults.is_empty() {
-                return Ok(Err(faults));
-            }
-            ops.iter_mut().for_each(|op| op.saw(seen));
-            if let Outcome::Txn(outcome) = self.propose(Command::Txn(ops.clone())).await? {
-                return Ok(outcome);
-            }
-        }
-        let locks = ops.iter().enumerate().filter_map(|(op, operation)| Some((op, operation.locks()?)));
-        Ok(Err(locks
-            .map(|(op, key)| TxnFault { op, what: format!("failed to lock key {key:?}, others write it all the time") })
-            .collect()))
     }
 
     /// Where readers wait.
@@ -213,6 +283,12 @@ impl Cluster {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.status.borrow().ready
+    }
+
+    /// Waits until this node begins or ceases to lead, and says which; nothing when the engine is gone.
+    pub async fn leads_otherwise_than(&self, leads: bool) -> Option<bool> {
+        let mut status = self.status.clone();
+        status.wait_for(|status| status.ready != leads).await.ok().map(|status| status.ready)
     }
 
     /// The engine's view of this node, for operators.
@@ -230,11 +306,74 @@ impl Cluster {
     /// The identity of this node in the log, made once at random and never reused.
     #[must_use]
     pub fn node_id(&self) -> u64 {
-        self.raft.node_id()
+        self.router.raft.node_id()
+    }
+
+    /// What this node says about itself to others.
+    #[must_use]
+    pub fn card(&self) -> &Card {
+        &self.shared.card
+    }
+
+    /// The members, this one among them.
+    #[must_use]
+    pub fn members(&self) -> Arc<Roll> {
+        self.gossip.roll()
+    }
+
+    /// Membership: to join, to tell everyone something, to follow who is there.
+    #[must_use]
+    pub fn gossip(&self) -> &Gossip {
+        &self.gossip
+    }
+
+    /// The address of whoever leads, as `host:port`; empty while that is not known.
+    #[must_use]
+    pub fn leader_address(&self) -> String {
+        let status = self.status.borrow();
+        let (known, _) = self.router.contact();
+        status.leader.as_ref().filter(|_| known).map(|leader| self.address_of(leader)).unwrap_or_default()
+    }
+
+    /// The addresses of the voters.
+    #[must_use]
+    pub fn voter_addresses(&self) -> Vec<String> {
+        self.status.borrow().voters.iter().map(|voter| self.address_of(voter)).collect()
+    }
+
+    fn address_of(&self, peer: &callboard_consensus::Peer) -> String {
+        if peer.id == self.node_id() {
+            return self.shared.rpc.to_string();
+        }
+        self.router.caller.addresses.of(peer).map_or_else(|| peer.address.clone(), |address| address.to_string())
+    }
+
+    /// Where gossip reaches this node.
+    fn gossip_address(&self) -> SocketAddr {
+        self.shared.card.gossip
+    }
+
+    /// Names who owns what only the leader's memory knows. To be called once, before anything is served.
+    pub fn remember(&self, memory: &Arc<dyn LeaderMemory>) {
+        // A second call would be a mistake of whoever builds the server; the first one counts.
+        let _ = self.shared.memory.set(Arc::downgrade(memory));
+    }
+
+    /// The user events that gossip hears; whoever asks first gets them.
+    #[must_use]
+    pub fn take_events(&self) -> Option<mpsc::Receiver<Spoken>> {
+        self.shared.events.lock().take()
+    }
+
+    /// Whether this node is on its way out, and should not be brought back.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.shared.leaving.load(Ordering::Relaxed)
     }
 
     /// Stops taking part. What was acknowledged stays.
     pub async fn shutdown(&self) {
-        self.raft.shutdown().await;
+        self.shared.stop.cancel();
+        self.router.raft.shutdown().await;
     }
 }

@@ -132,6 +132,9 @@ impl ClusterSettings {
             Some(count) if count > 64 => return Err(invalid("bootstrap_expect", "must be at most 64")),
             _ => {}
         }
+        if bootstrap && !server {
+            return Err(invalid("bootstrap", "is only of use with server = true"));
+        }
         let performance = &file.performance;
         let raft_multiplier = performance.raft_multiplier.unwrap_or(1);
         if !(1..=10).contains(&raft_multiplier) {

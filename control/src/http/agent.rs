@@ -178,7 +178,7 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     };
     call.permit_registration(&registration)?;
     call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
-    call.api.checks.registered(&node, &beaten);
+    call.api.checks.registered(&node, beaten).await;
     if let Some(along) = along {
         along.register(call).await?;
     }

@@ -130,7 +130,7 @@ async fn register(call: &mut Call<'_>) -> Result<Response, Failure> {
     };
     call.permit_registration(&registration)?;
     call.api.cluster.propose(Command::Register(Box::new(registration))).await?;
-    call.api.checks.registered(&node, &[id]);
+    call.api.checks.registered(&node, vec![id]).await;
     Ok(reply::empty())
 }
 

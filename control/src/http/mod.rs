@@ -22,6 +22,7 @@ mod health;
 mod intention;
 mod intention_write;
 mod kv;
+mod members;
 mod openapi;
 mod permit;
 mod query;
@@ -38,6 +39,7 @@ mod txn;
 use std::sync::Arc;
 
 use callboard_proto::text::Text;
+use tokio_util::sync::CancellationToken;
 
 pub use routes::names as routes;
 pub use serve::{Door, HttpLimits, serve};
@@ -71,6 +73,8 @@ pub struct Parts {
     pub sidecar_ports: (u16, u16),
     /// Its bounds.
     pub limits: HttpLimits,
+    /// Cancelling it has the node leave and stop.
+    pub leave: CancellationToken,
 }
 
 /// Everything that answering needs; shared by all connections.
@@ -88,13 +92,14 @@ pub struct Api {
     sidecar_turn: tokio::sync::Mutex<()>,
     limits: HttpLimits,
     answers: answers::Answers,
+    leave: CancellationToken,
 }
 
 impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Api> {
-        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, sidecar_ports, limits } = parts;
+        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, sidecar_ports, limits, leave } = parts;
         let (events, answers) = (Events::default(), answers::Answers::default());
         let sidecar_turn = tokio::sync::Mutex::default();
         Arc::new(Api {
@@ -110,6 +115,7 @@ impl Api {
             sidecar_turn,
             limits,
             answers,
+            leave,
         })
     }
 

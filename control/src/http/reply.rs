@@ -127,6 +127,8 @@ impl Failure {
                 cluster::Error::Refused(_)
                 | cluster::Error::NoLeader
                 | cluster::Error::Propose(_)
+                | cluster::Error::Forwarded(_)
+                | cluster::Error::Behind
                 | cluster::Error::Stopping => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }

@@ -14,7 +14,7 @@ use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
     agent, agent_checks, catalog, catalog_write, config, connect, connect_agent, discovery_chain, event, health,
-    intention, kv, openapi, query, session, status, txn,
+    intention, kv, members, openapi, query, session, status, txn,
 };
 
 /// Every route, family by family.
@@ -31,6 +31,7 @@ const FAMILIES: &[&[Route]] = &[
     health::ROUTES,
     intention::ROUTES,
     kv::ROUTES,
+    members::ROUTES,
     openapi::ROUTES,
     query::ROUTES,
     session::ROUTES,

@@ -14,7 +14,7 @@ use super::blocking::{Answer, Question, read};
 use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
-use super::routes::{Route, get, now, put};
+use super::routes::{Route, get, put};
 use super::select::node_name;
 use crate::acl::Access;
 use crate::registry::{Command, Registry, Topic};
@@ -33,7 +33,7 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/session/renew/",
-        operations: &[put("Keeps a session alive", |call| now(renew(call)))
+        operations: &[put("Keeps a session alive", |call| Box::pin(renew(call)))
             .of("session")
             .gives(shaped::<Vec<Session>>())],
     },
@@ -81,11 +81,11 @@ async fn destroy(call: &Call<'_>) -> Result<Response, Failure> {
     Ok(json(&true, call.pretty()))
 }
 
-fn renew(call: &Call<'_>) -> Result<Response, Failure> {
+async fn renew(call: &Call<'_>) -> Result<Response, Failure> {
     call.is_ours(call.params.get("dc").unwrap_or(""))?;
     let id = session_id(call)?;
     permit(call, &id)?;
-    match call.api.sessions.renew(&id) {
+    match call.api.sessions.renew(&id).await? {
         Some(session) => Ok(json(&[Session::of(&session)], call.pretty())),
         None => Err(Failure::NotFound(format!("Session id '{}' not found", call.rest))),
     }

@@ -60,7 +60,7 @@ impl Stage {
         let mut command = Command::new(self.programs.control());
         command
             .args(["agent", "-server", "-bootstrap", "-node", "demo", "-bind", "127.0.0.1"])
-            .args(["-http-port", "0", "-dns-port", "0", "-data-dir"])
+            .args(["-server-port", "0", "-serf-lan-port", "0", "-http-port", "0", "-dns-port", "0", "-data-dir"])
             .arg(self.folder.path().join("data"));
         let said = self.start("control", command).await?;
         let control = text(&said["http"])?;

@@ -1,0 +1,175 @@
+//! More than one node: joined as the suites of client libraries do it, written and read anywhere, left in good order.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use callboard_tests::binaries;
+use callboard_tests::http::Http;
+use callboard_tests::node::addresses;
+use callboard_tests::process::Process;
+use callboard_tests::wait;
+use serde_json::Value;
+
+/// Far beyond anything that should happen; only a hang gets here.
+const LONG: Duration = Duration::from_secs(30);
+
+/// One member, with ports of its own on loopback.
+struct Member {
+    process: Process,
+    http: Http,
+    gossip: String,
+    name: String,
+}
+
+impl Member {
+    /// Starts a member as a suite does; the flags say what it is.
+    fn start(name: &str, dir: &Path, flags: &[&str]) -> Member {
+        let config = dir.join(format!("{name}.json"));
+        std::fs::write(&config, r#"{"ui_config": {"enabled": true}}"#).expect("the folder is writable");
+        let mut command = Command::new(binaries::control());
+        command.arg("agent").args(flags);
+        command.args(["-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", name, "-datacenter", "dc1"]);
+        command.arg("-data-dir").arg(dir.join(name)).arg("-config-file").arg(config);
+        command.arg("-pid-file").arg(dir.join(format!("{name}.pid")));
+        command.args(["-http-port", "0", "-dns-port", "-1", "-server-port", "0", "-serf-lan-port", "0"]);
+        let process = Process::start(&mut command);
+        let http = Http::new(addresses(&process).0);
+        let own = http.get("/v1/agent/self").ok().json();
+        let member = &own["Member"];
+        let gossip = format!("{}:{}", member["Addr"].as_str().expect("an address"), member["Port"]);
+        Member { process, http, gossip, name: name.to_owned() }
+    }
+
+    fn join(&self, other: &Member) {
+        let begun = Instant::now();
+        self.put(&format!("/v1/agent/join/{}", other.gossip), b"");
+        assert!(begun.elapsed() < Duration::from_secs(2), "joining took {:?}", begun.elapsed());
+    }
+
+    /// The members as this one sees them: name and status.
+    fn members(&self) -> Vec<(String, u64)> {
+        let members = self.http.get("/v1/agent/members").ok().json();
+        let row = |member: &Value| (text(&member["Name"]), member["Status"].as_u64().expect("a status"));
+        members.as_array().expect("members are a list").iter().map(row).collect()
+    }
+
+    /// Writes, and requires that it is taken.
+    fn put(&self, path: &str, body: &[u8]) -> Value {
+        let reply = self.http.put(path, body).ok();
+        if reply.body.is_empty() { Value::Null } else { reply.json() }
+    }
+
+    fn get(&self, path: &str) -> Option<Value> {
+        let reply = self.http.request("GET", path, b"").ok()?;
+        (reply.status == 200).then(|| reply.json())
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn bootstrapped(name: &str, dir: &Path) -> Member {
+    let member = Member::start(name, dir, &["-bootstrap", "-server"]);
+    until_led(&member);
+    member
+}
+
+fn until_led(member: &Member) {
+    wait::until_true("a leader", LONG, || {
+        member.get("/v1/status/leader").is_some_and(|leader| !text(&leader).is_empty())
+    });
+}
+
+/// The serfHealth of a node as one member's catalog has it.
+fn health(member: &Member, node: &str) -> Option<String> {
+    let checks = member.get(&format!("/v1/health/node/{node}"))?;
+    let checks = checks.as_array()?.clone();
+    checks.iter().find(|check| check["CheckID"] == "serfHealth").map(|check| text(&check["Status"]))
+}
+
+#[test]
+fn a_server_and_two_members_that_do_not_vote_are_one_cluster() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = bootstrapped("node1", dir.path());
+    let two = Member::start("node2", dir.path(), &[]);
+    let three = Member::start("node3", dir.path(), &[]);
+    // Without a leader the agent's own routes answer, and the rest says so.
+    assert_eq!(two.members(), [("node2".to_owned(), 1)]);
+    assert_eq!(two.get("/v1/agent/services"), Some(serde_json::json!({})));
+    assert_eq!(text(&two.get("/v1/status/leader").expect("an answer")), "");
+    two.join(&one);
+    one.join(&three);
+    let all: Vec<_> = ["node1", "node2", "node3"].map(|name| (name.to_owned(), 1)).into();
+    assert_eq!(one.members(), all);
+    assert_eq!(three.members(), all);
+    wait::until_true("all members everywhere", LONG, || two.members() == all);
+    for member in [&one, &two, &three] {
+        for node in ["node1", "node2", "node3"] {
+            wait::until_true(&format!("{node} at {}", member.name), LONG, || {
+                health(member, node).as_deref() == Some("passing")
+            });
+        }
+        assert_eq!(member.get("/v1/status/leader"), one.get("/v1/status/leader"), "{}", member.name);
+        assert_eq!(member.get("/v1/status/peers").expect("peers").as_array().map(Vec::len), Some(1));
+    }
+    // Whoever writes somewhere reads it there at once, and everybody else by asking the leader.
+    for (n, member) in [&one, &two, &three].into_iter().enumerate() {
+        member.put(&format!("/v1/kv/from/{n}"), b"x");
+        for reader in [member, &one, &two, &three] {
+            assert!(reader.get(&format!("/v1/kv/from/{n}")).is_some(), "{} of {}", reader.name, member.name);
+        }
+        assert!(member.get(&format!("/v1/kv/from/{n}?stale")).is_some());
+    }
+    sessions_and_beats_work_anywhere(&two, &three);
+    graceful_leave(two, &[&one, &three]);
+}
+
+fn sessions_and_beats_work_anywhere(one: &Member, other: &Member) {
+    let created = one.put("/v1/session/create", br#"{"TTL":"10s","LockDelay":"0s"}"#);
+    let id = text(&created["ID"]);
+    assert_eq!(other.put(&format!("/v1/session/renew/{id}"), b"")[0]["ID"], created["ID"]);
+    assert_eq!(other.put(&format!("/v1/kv/lock?acquire={id}"), b""), true);
+    assert_eq!(one.put(&format!("/v1/kv/lock?acquire={id}"), b""), true);
+    let unknown = "00000000-0000-0000-0000-000000000000";
+    assert_eq!(one.http.put(&format!("/v1/session/renew/{unknown}"), b"").status, 404);
+    let service = br#"{"name":"web","port":80,"check":{"ttl":"30s"}}"#;
+    one.put("/v1/agent/service/register", service);
+    one.put("/v1/agent/check/pass/service:web", b"");
+    let found = other.get("/v1/health/service/web?passing").expect("an answer");
+    assert_eq!(found[0]["Node"]["Node"], Value::from(one.name.as_str()));
+}
+
+fn graceful_leave(mut leaver: Member, others: &[&Member]) {
+    leaver.put("/v1/agent/leave", b"");
+    let ended = leaver.process.wait(Duration::from_secs(5));
+    assert!(ended.success(), "{ended:?}\n{}", leaver.process.stderr());
+    for other in others {
+        wait::until_true("the member to have left", LONG, || other.members().contains(&(leaver.name.clone(), 3)));
+        wait::until_true("the node to be deregistered", LONG, || {
+            other.get(&format!("/v1/catalog/node/{}", leaver.name)) == Some(Value::Null)
+        });
+    }
+}
+
+#[test]
+fn a_member_that_is_killed_fails_and_can_be_taken_for_one_that_left() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = bootstrapped("node1", dir.path());
+    let mut two = Member::start("node2", dir.path(), &[]);
+    two.join(&one);
+    wait::until_true("its node", LONG, || health(&one, "node2").as_deref() == Some("passing"));
+    // A member that is alive shows as leaving for a while, and stays.
+    one.put("/v1/agent/force-leave/node2", b"");
+    assert!(one.members().contains(&("node2".to_owned(), 2)), "{:?}", one.members());
+    wait::until_true("it to stay", LONG, || one.members().contains(&("node2".to_owned(), 1)));
+    let unknown = one.http.put("/v1/agent/force-leave/nobody", b"");
+    assert_eq!((unknown.status, unknown.text().as_str()), (500, "agent: No node found with name 'nobody'"));
+    two.process.kill();
+    wait::until_true("it to fail", LONG, || one.members().contains(&("node2".to_owned(), 4)));
+    wait::until_true("its health to be critical", LONG, || health(&one, "node2").as_deref() == Some("critical"));
+    one.put("/v1/agent/force-leave/node2", b"");
+    assert!(one.members().contains(&("node2".to_owned(), 3)));
+    wait::until_true("its node to go", LONG, || one.get("/v1/catalog/node/node2") == Some(Value::Null));
+}
