@@ -66,7 +66,7 @@ impl Sessions {
             return Ok(None);
         }
         // It may have been written through another node a moment ago.
-        let view = cluster.query(Consistency::Leader, None).await?;
+        let view = cluster.query(Consistency::Leader).await?;
         Ok(view.registry.session(id).cloned())
     }
 

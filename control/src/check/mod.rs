@@ -178,7 +178,7 @@ impl Checks {
         let mut registry = cluster.registry();
         if registry.check(&beat.node, beat.id.as_str()).is_none() && !cluster.is_leader() {
             // It may have been registered through another node a moment ago.
-            registry = cluster.query(Consistency::Leader, None).await?.registry;
+            registry = cluster.query(Consistency::Leader).await?.registry;
         }
         let Some(check) = registry.check(&beat.node, beat.id.as_str()) else {
             return Err(Error::Refused(Refusal::UnknownCheck(beat.id)).into());

@@ -115,6 +115,30 @@ pub struct ClusterOptions {
     pub slowness: u32,
 }
 
+#[cfg(test)]
+impl ClusterOptions {
+    /// A cluster of one in memory, on any free ports of loopback.
+    pub(crate) async fn alone() -> ClusterOptions {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let tcp = TcpListener::bind(any).await.unwrap();
+        let udp = tokio::net::UdpSocket::bind(any).await.unwrap();
+        let network = Network {
+            rpc: TcpListener::bind(any).await.unwrap(),
+            gossip: GossipSockets { udp, tcp },
+            keyring: Keyring::open(KeyringOptions::default()).unwrap(),
+            advertise: any.ip(),
+            name: NodeName::parse("n1").unwrap(),
+            node_id: None,
+            datacenter: "dc1".to_owned(),
+            wan_port: 8302,
+            server: true,
+            failed_kept: Duration::from_secs(72 * 3600),
+        };
+        let leader_wait = Duration::from_secs(7);
+        ClusterOptions { data_dir: None, begin: Begin::Alone, network, leader_wait, slowness: 1 }
+    }
+}
+
 /// What only the leader's memory knows; kept by those who own it.
 pub trait LeaderMemory: Send + Sync {
     /// Starts the time of a session afresh; says whether it lives.
@@ -243,11 +267,19 @@ impl Cluster {
         }
     }
 
+    /// A state to answer a read from.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] unless a stale answer is allowed.
+    pub async fn query(&self, consistency: Consistency) -> Result<View, Error> {
+        self.query_within(consistency, None).await
+    }
+
     /// A state to answer a read from. A stale one that is older than `stale_max` is not good enough.
     ///
     /// # Errors
     /// [`Error::NoLeader`] unless a stale answer is allowed.
-    pub async fn query(&self, consistency: Consistency, stale_max: Option<Duration>) -> Result<View, Error> {
+    pub async fn query_within(&self, consistency: Consistency, stale_max: Option<Duration>) -> Result<View, Error> {
         let (known_leader, last_contact) = self.router.contact();
         let stale = consistency == Consistency::Stale;
         if stale && stale_max.is_none_or(|max| last_contact <= max) {

@@ -141,7 +141,7 @@ fn keys_are_not_shown() {
 }
 
 async fn an_authority() -> Authority {
-    let options = crate::cluster::ClusterOptions { data_dir: None, address: "127.0.0.1:0".to_owned() };
+    let options = crate::cluster::ClusterOptions::alone().await;
     let cluster = Cluster::start(options).await.unwrap();
     Authority::new(
         cluster,

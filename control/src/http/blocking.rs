@@ -69,11 +69,11 @@ pub(super) async fn read<Q: Question>(
 ) -> Result<Response, Failure> {
     let api = call.api;
     let Some(seen) = options.index else {
-        let view = api.cluster.query(options.consistency, options.max_stale).await?;
+        let view = api.cluster.query_within(options.consistency, options.max_stale).await?;
         return answer(call, options, question, &view);
     };
     let mut subscription = api.cluster.hub().subscribe(&question.topics());
-    let mut view = api.cluster.query(options.consistency, options.max_stale).await?;
+    let mut view = api.cluster.query_within(options.consistency, options.max_stale).await?;
     // Nobody waits for what they may not see.
     question.permit(&call.access_in(&view.registry)?)?;
     let mut past = seen;
@@ -94,7 +94,7 @@ pub(super) async fn read<Q: Question>(
                 break true;
             }
         };
-        view = api.cluster.query(options.consistency, options.max_stale).await?;
+        view = api.cluster.query_within(options.consistency, options.max_stale).await?;
         if !woken {
             break;
         }

@@ -99,7 +99,8 @@ impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Api> {
-        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, sidecar_ports, limits, leave } = parts;
+        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, sidecar_ports, limits, leave } =
+            parts;
         let (events, answers) = (Events::default(), answers::Answers::default());
         let sidecar_turn = tokio::sync::Mutex::default();
         Arc::new(Api {

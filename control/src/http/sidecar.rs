@@ -59,7 +59,7 @@ impl Ready<'_> {
         let node = self.registration.node.name.clone();
         let beaten: Vec<_> = self.registration.checks.iter().map(|new| new.check.id.clone()).collect();
         call.api.cluster.propose(Command::Register(Box::new(self.registration))).await?;
-        call.api.checks.registered(&node, &beaten);
+        call.api.checks.registered(&node, beaten).await;
         Ok(())
     }
 }
