@@ -11,6 +11,7 @@ use callboard_tests::process::Process;
 use serde_json::json;
 
 use crate::file;
+use crate::methods::{TOKEN, guarded};
 
 #[test]
 fn the_watch_of_node_consul_sees_every_change_and_nothing_else() {
@@ -22,7 +23,9 @@ fn the_watch_of_node_consul_sees_every_change_and_nothing_else() {
 #[test]
 fn every_method_of_node_consul_works() {
     let node = Node::dev_with(&["-enable-script-checks"]);
-    let settings = json!({"http": node.http.address.port()});
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let guarded = guarded(folder.path());
+    let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN});
     let _ = run("node_methods.mjs", &settings.to_string());
 }
 

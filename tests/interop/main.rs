@@ -1,7 +1,8 @@
 //! Clients and tools that nobody here wrote, against control nodes: the introductory program in Python with two client
 //! packages and a real Redis, every method of those packages, the npm package `consul` with its watch, the service
 //! discovery of Prometheus and VictoriaMetrics, Traefik, HAProxy, dnsmasq, `dig`, `curl`, `crypt`, Patroni with a real
-//! PostgreSQL, and testssl.sh on the HTTPS port. And two proxies beside the SDK: nginx and Envoy hash keys as it does.
+//! PostgreSQL, the crate `rs-consul`, and testssl.sh on the HTTPS port; requests in the manner of consul-template and
+//! Fabio. And two proxies beside the SDK: nginx and Envoy hash keys as it does.
 //! `cargo verify install` gets them; without them a test passes over, or fails with `CI=true`.
 
 mod discovery;
@@ -11,6 +12,8 @@ mod javascript;
 mod methods;
 mod names;
 mod patroni;
+mod patterns;
+mod rust;
 mod testssl;
 mod tools;
 mod traefik;

@@ -3,6 +3,7 @@
 //! refused because a line of the contract says so.
 #![allow(clippy::print_stdout, reason = "figures are said where a reader looks")]
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,13 +26,21 @@ fn every_method_of_python_consul_works() {
 #[test]
 fn every_method_of_py_consul_works() {
     let node = Node::dev_with(&["-enable-script-checks"]);
-    let guarded = Node::dev();
-    let settings = json!({
-        "http": node.http.address.port(),
-        "acl": guarded.http.address.port(),
-        "token": "root",
-    });
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let guarded = guarded(folder.path());
+    let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN});
     every_method("py-consul", "py_consul.py", &settings);
+}
+
+/// The management token of [`guarded`].
+pub(crate) const TOKEN: &str = "6a3c1f0e00004000800000000000abcd";
+
+/// A node that asks for tokens, with what nobody may do without one left to its policies.
+pub(crate) fn guarded(folder: &Path) -> Node {
+    let settings = json!({"acl": {"enabled": true, "tokens": {"initial_management": TOKEN}}});
+    let path = folder.join("acl.json");
+    std::fs::write(&path, settings.to_string()).expect("a file can be written");
+    Node::dev_with(&["-config-file", &path.to_string_lossy()])
 }
 
 /// Runs a script with the Python that has `package`, and shows what it counted.

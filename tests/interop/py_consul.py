@@ -651,8 +651,7 @@ def asynchronously(c):
 
 # What is not served yet.
 ABSENT = [
-    "txn.", "query.", "coordinate.", "operator.", "connect.", "acl.", "snapshot.", "discovery_chain.", "agent.connect.",
-    "agent.token.", "agent.reload", "agent.metrics", "agent.join", "agent.force_leave", "agent.monitor", "agent.leave",
+    "coordinate.", "operator.", "acl.", "snapshot.", "agent.token.", "agent.reload", "agent.metrics", "agent.join", "agent.force_leave", "agent.monitor", "agent.leave",
     "catalog.gateway_services", "health.ingress", "agent.service.register", "catalog.service", "health.service",
     "config.list",
 ]

