@@ -92,6 +92,15 @@ impl Http {
         Connection::open(self.address)?.request(method, path, body)
     }
 
+    /// The same with a token.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or its answer cannot be read.
+    pub fn request_as(&self, token: Option<&str>, method: &str, path: &str, body: &[u8]) -> io::Result<Reply> {
+        let header = token.map(|token| ("X-Consul-Token", token));
+        Connection::open(self.address)?.request_with(header.as_slice(), method, path, body)
+    }
+
     /// GET.
     ///
     /// # Panics
@@ -175,9 +184,24 @@ impl Connection {
     /// # Errors
     /// When the connection breaks or the answer is not HTTP; whether the server has acted is unknown then.
     pub fn request(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Reply> {
+        self.request_with(&[], method, path, body)
+    }
+
+    /// The same with more headers.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub fn request_with(
+        &mut self,
+        headers: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> io::Result<Reply> {
+        let (host, length) = (self.host, body.len());
+        let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let mut message =
-            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.host, body.len())
-                .into_bytes();
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{more}\r\n").into_bytes();
         message.extend_from_slice(body);
         self.stream.get_mut().write_all(&message)?;
         self.reply(method)

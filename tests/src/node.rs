@@ -16,6 +16,9 @@ use crate::wait;
 /// How long a node may take until it serves; generous because the machine may be compiling meanwhile.
 pub const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The token that may do everything on a node with access control; others ignore it.
+pub const MANAGEMENT: &str = "root";
+
 /// The flag that a caller may give instead of any free port.
 const HTTP_PORT: &str = "-http-port";
 
@@ -56,6 +59,22 @@ impl Node {
         Self::start(Some(data_dir.to_path_buf()), flags.iter().map(ToString::to_string).collect())
     }
 
+    /// Starts a node named `n1` on a data folder, with access control: `acl` is that part of its settings, to which
+    /// [`MANAGEMENT`] is added.
+    ///
+    /// # Panics
+    /// When the settings cannot be written.
+    #[must_use]
+    pub fn guarded(data_dir: &Path, mut acl: Value) -> Self {
+        acl["enabled"] = true.into();
+        acl["tokens"]["initial_management"] = MANAGEMENT.into();
+        std::fs::create_dir_all(data_dir.join("data")).expect("a folder can be made");
+        let file = data_dir.join("acl.json");
+        std::fs::write(&file, serde_json::json!({"acl": acl}).to_string()).expect("the settings can be written");
+        let file = file.to_str().expect("a temporary folder has a name of text").to_owned();
+        Self::durable_with(&data_dir.join("data"), &["-config-file", &file])
+    }
+
     /// The command that starts such a node, for suites that expect it to fail.
     #[must_use]
     pub fn command(data_dir: Option<&Path>, flags: &[String]) -> Command {
@@ -89,7 +108,8 @@ impl Node {
     /// When the metrics are not answered.
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<f64> {
-        let shown = self.http.get("/metrics").ok().text();
+        let shown =
+            self.http.request_as(Some(MANAGEMENT), "GET", "/metrics", b"").expect("metrics are answered").ok().text();
         shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
@@ -146,7 +166,11 @@ impl Node {
             http.request("GET", "/v1/status/leader", b"").is_ok_and(|reply| reply.status == 200 && reply.body.len() > 2)
         });
         wait::until_true("the node's own row", START_LIMIT, || {
-            http.request("GET", "/v1/health/node/n1", b"").is_ok_and(|reply| reply.text().contains("serfHealth"))
+            // Nobody else knows the management token, and a node without one answers whoever gives none.
+            [Some(MANAGEMENT), None].into_iter().any(|token| {
+                let reply = http.request_as(token, "GET", "/v1/health/node/n1", b"");
+                reply.is_ok_and(|reply| reply.text().contains("serfHealth"))
+            })
         });
         Self { process, http, dns: dns.map(Dns::new), data_dir, flags }
     }

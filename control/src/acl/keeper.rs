@@ -61,3 +61,53 @@ pub async fn keep(cluster: Cluster, clock: impl Fn() -> Duration, stop: Cancella
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use callboard_proto::acl::rows::{Sources, TokenRow};
+
+    use super::*;
+    use crate::acl::{Secret, seed};
+    use crate::cluster::ClusterOptions;
+    use crate::registry::Write;
+
+    #[tokio::test]
+    async fn the_leader_ends_what_is_over() {
+        let options = ClusterOptions { data_dir: None, address: "127.0.0.1:8300".to_owned() };
+        let cluster = Cluster::start(options).await.unwrap();
+        cluster.subscribe().wait_for(|status| status.ready).await.unwrap();
+        let put = async |secret: &str, expires: Option<u64>| {
+            let token = seed::token(&Secret::new(secret), "", Sources::default(), Duration::ZERO);
+            let token = Box::new(TokenRow { expires: expires.map(Duration::from_secs), ..token });
+            let accessor = token.accessor.clone();
+            let command = AclCommand::TokenPut { token, write: Write::Create };
+            cluster.propose(Command::Acl(command)).await.unwrap();
+            accessor
+        };
+        let (ends, later, stays) = (put("a", Some(10)).await, put("b", Some(1000)).await, put("c", None).await);
+        assert_eq!(due(&cluster.registry(), Duration::from_secs(9)), (vec![], Some(Duration::from_secs(1))));
+        let time = Arc::new(AtomicU64::new(9));
+        let clock = time.clone();
+        let stop = CancellationToken::new();
+        let keeper = tokio::spawn(keep(
+            cluster.clone(),
+            move || Duration::from_secs(clock.load(Ordering::SeqCst)),
+            stop.clone(),
+        ));
+        let mut tokens = cluster.hub().subscribe(&[Topic::Acl(AclTopic::Tokens)]);
+        time.store(10, Ordering::SeqCst);
+        // Any change makes the keeper look again.
+        put("d", None).await;
+        while cluster.registry().acl_token(&ends).is_some() {
+            tokens.changed().await;
+        }
+        let registry = cluster.registry();
+        assert!(registry.acl_token(&later).is_some() && registry.acl_token(&stays).is_some());
+        stop.cancel();
+        keeper.await.unwrap();
+        cluster.shutdown().await;
+    }
+}

@@ -36,6 +36,12 @@ impl Secret {
         self.hash
     }
 
+    /// Whether this is what a hash was made of.
+    #[must_use]
+    pub fn is(&self, hash: &SecretHash) -> bool {
+        same(&self.hash, hash)
+    }
+
     /// The secret itself, for whoever it belongs to.
     #[must_use]
     pub fn reveal(&self) -> &Text {

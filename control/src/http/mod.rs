@@ -5,6 +5,12 @@
 //! loop, `reply` turns an error into a status, `serve` owns the sockets. Nothing here writes state except
 //! by proposing a command.
 
+mod acl;
+mod acl_boot;
+mod acl_method;
+mod acl_policy;
+mod acl_role;
+mod acl_token;
 mod agent;
 mod agent_checks;
 mod answers;

@@ -46,6 +46,9 @@ pub(super) enum Failure {
     /// The caller may not do it.
     #[error("{0}")]
     Denied(Denial),
+    /// The caller may not do it, for a reason of its own.
+    #[error("{0}")]
+    Forbidden(String),
     /// Nobody has the caller's token.
     #[error(transparent)]
     UnknownToken(#[from] UnknownToken),
@@ -108,7 +111,7 @@ impl Failure {
         match self {
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::NotFound(_) => StatusCode::NOT_FOUND,
-            Failure::Denied(_) | Failure::UnknownToken(_) => StatusCode::FORBIDDEN,
+            Failure::Denied(_) | Failure::Forbidden(_) | Failure::UnknownToken(_) => StatusCode::FORBIDDEN,
             Failure::NoAccessControl => StatusCode::UNAUTHORIZED,
             Failure::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

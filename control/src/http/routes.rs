@@ -13,12 +13,19 @@ use super::describe::{Body, Parameter};
 use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
-    agent, agent_checks, catalog, catalog_write, config, connect, connect_agent, discovery_chain, event, health,
-    intention, kv, members, openapi, query, session, status, txn,
+    acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, catalog, catalog_write, config,
+    connect, connect_agent, discovery_chain, event, health, intention, kv, members, openapi, query, session, status,
+    txn,
 };
 
 /// Every route, family by family.
 const FAMILIES: &[&[Route]] = &[
+    acl::ROUTES,
+    acl_boot::ROUTES,
+    acl_method::ROUTES,
+    acl_policy::ROUTES,
+    acl_role::ROUTES,
+    acl_token::ROUTES,
     agent::ROUTES,
     agent_checks::ROUTES,
     catalog::ROUTES,

@@ -3,6 +3,7 @@
 //! One file per family of paths; [`decode`] reads bodies the way clients write them, [`query`] reads
 //! and writes query strings, [`meta`] the answer's headers.
 
+pub mod acl;
 pub mod agent;
 pub mod catalog;
 pub mod check;

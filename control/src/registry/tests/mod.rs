@@ -1,5 +1,6 @@
 //! The registry against random histories: every fact that must hold after any command.
 
+mod acl;
 mod config_entries;
 mod queries;
 mod sessions;
@@ -206,6 +207,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
         3 => proptest::collection::vec(txn::op(), 0..5).prop_map(Command::Txn),
         4 => queries::command().prop_map(Command::Query),
+        8 => acl::command(),
     ]
 }
 
@@ -230,6 +232,7 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     let checks: Vec<_> = registry.checks().collect();
     views.insert(Topic::Checks, (registry.checks_index(), format!("{checks:?}")));
     let sessions: Vec<_> = registry.sessions().collect();
+    acl::views(registry, &mut views);
     views.insert(Topic::Sessions, (registry.sessions_index(), format!("{sessions:?}")));
     let roots: Vec<_> = registry.ca_roots().collect();
     views.insert(Topic::CaRoots, (registry.ca_index(), format!("{roots:?}{:?}", registry.ca_settings())));

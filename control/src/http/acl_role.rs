@@ -1,0 +1,203 @@
+//! `/v1/acl/role…`: rights that several tokens share.
+
+use std::sync::Arc;
+
+use callboard_proto::Index;
+use callboard_proto::acl::rows::RoleRow;
+use callboard_proto::acl::{Level, Resource};
+use callboard_proto::api::acl::{Given, Role, RoleRequest};
+use callboard_proto::text::Text;
+use http::StatusCode;
+
+use super::acl::{absent, description, given, name, sources, uuid};
+use super::blocking::{Answer, Question, read};
+use super::describe::*;
+use super::reply::{Failure, Response, encode, json};
+use super::request::Call;
+use super::routes::{Route, delete, get, put};
+use crate::acl::{Access, Denial, digest};
+use crate::registry::{AclCommand, AclTopic, Command, Registry, Topic, Write};
+
+/// The longest name of a role.
+const NAME_MAX: usize = 256;
+const WHICH: &[Parameter] = &[parameter("policy", "Only roles with this policy, by id", Value::Text)];
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/acl/roles",
+        operations: &[get("The roles", |call| Box::pin(list(call))).with(&[READ, WHICH]).gives(shaped::<Vec<Role>>())],
+    },
+    Route {
+        path: "/v1/acl/role",
+        operations: &[put("Makes a role", |call| Box::pin(create(call))).takes(Body::Any).gives(shaped::<Role>())],
+    },
+    Route {
+        path: "/v1/acl/role/name/",
+        operations: &[get("One role, by name", |call| Box::pin(by_name(call))).with(&[READ]).gives(shaped::<Role>())],
+    },
+    Route {
+        path: "/v1/acl/role/",
+        operations: &[
+            get("One role, by id", |call| Box::pin(by_id(call))).of("id").with(&[READ]).gives(shaped::<Role>()),
+            put("Changes a role", |call| Box::pin(change(call))).of("id").takes(Body::Any).gives(shaped::<Role>()),
+            delete("Removes a role, and every link to it", |call| Box::pin(remove(call)))
+                .of("id")
+                .gives(shaped::<bool>()),
+        ],
+    },
+];
+
+/// A role as it is shown.
+pub(super) fn shown_role(registry: &Registry, row: &RoleRow) -> Role {
+    let Given { policies, services, nodes, templated } = given(registry, &row.sources);
+    Role {
+        id: row.id.to_string(),
+        name: row.name.to_string(),
+        description: row.description.to_string(),
+        policies,
+        service_identities: services,
+        node_identities: nodes,
+        templated_policies: templated,
+        hash: row.hash.to_string(),
+        create_index: row.created,
+        modify_index: row.modified,
+    }
+}
+
+struct Roles {
+    policy: Option<String>,
+    pretty: bool,
+}
+
+impl Question for Roles {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Acl(AclTopic::Roles)]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.acl_index(AclTopic::Roles)
+    }
+
+    fn permit(&self, access: &Access) -> Result<(), Denial> {
+        access.permit(Resource::Acl, "", Level::Read)
+    }
+
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+        let wanted = |row: &&Arc<RoleRow>| {
+            self.policy.as_ref().is_none_or(|id| row.sources.policies.iter().any(|linked| **linked == **id))
+        };
+        let mut roles: Vec<Role> = registry.acl_roles().filter(wanted).map(|row| shown_role(registry, row)).collect();
+        roles.sort_by(|one, other| one.name.cmp(&other.name));
+        Answer::Json(encode(&roles, self.pretty))
+    }
+}
+
+enum Which {
+    Id(Text),
+    Name(Text),
+}
+
+struct OneRole {
+    which: Which,
+    pretty: bool,
+}
+
+impl OneRole {
+    fn find<'r>(&self, registry: &'r Registry) -> Option<&'r Arc<RoleRow>> {
+        match &self.which {
+            Which::Id(id) => registry.acl_role(id),
+            Which::Name(name) => registry.acl_role_named(name),
+        }
+    }
+}
+
+impl Question for OneRole {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Acl(AclTopic::Roles)]
+    }
+
+    fn index(&self, registry: &Registry) -> Index {
+        registry.acl_index(AclTopic::Roles)
+    }
+
+    fn is_absent(&self, registry: &Registry) -> bool {
+        self.find(registry).is_none()
+    }
+
+    fn permit(&self, access: &Access) -> Result<(), Denial> {
+        access.permit(Resource::Acl, "", Level::Read)
+    }
+
+    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+        match self.find(registry) {
+            Some(row) => Answer::Json(encode(&shown_role(registry, row), self.pretty)),
+            None => absent(StatusCode::NOT_FOUND, "Role not found"),
+        }
+    }
+}
+
+async fn list(call: &Call<'_>) -> Result<Response, Failure> {
+    call.acl_enabled()?;
+    let policy = call.params.filled("policy").map(str::to_owned);
+    read(call, &call.read_options()?, &Roles { policy, pretty: call.pretty() }).await
+}
+
+async fn by_id(call: &Call<'_>) -> Result<Response, Failure> {
+    call.acl_enabled()?;
+    let which = Which::Id(call.argument("Missing role ID")?.into());
+    read(call, &call.read_options()?, &OneRole { which, pretty: call.pretty() }).await
+}
+
+async fn by_name(call: &Call<'_>) -> Result<Response, Failure> {
+    call.acl_enabled()?;
+    let which = Which::Name(call.argument("Missing role Name")?.into());
+    read(call, &call.read_options()?, &OneRole { which, pretty: call.pretty() }).await
+}
+
+async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {
+    call.acl_permit(Level::Write)?;
+    let request: RoleRequest = call.acl_body("Role").await?;
+    if !request.id.is_empty() {
+        return Err(Failure::BadRequest("Cannot specify the ID when creating a new role".to_owned()));
+    }
+    put_role(call, uuid::Uuid::new_v4().to_string().into(), request, Write::Create).await
+}
+
+async fn change(call: &mut Call<'_>) -> Result<Response, Failure> {
+    call.acl_permit(Level::Write)?;
+    let id: Text = call.argument("Missing role ID")?.into();
+    let request: RoleRequest = call.acl_body("Role").await?;
+    if !request.id.is_empty() && *request.id != *id {
+        return Err(Failure::BadRequest("Role ID in URL and payload do not match".to_owned()));
+    }
+    uuid("role ID", &id)?;
+    put_role(call, id, request, Write::Update).await
+}
+
+async fn put_role(call: &Call<'_>, id: Text, request: RoleRequest, write: Write) -> Result<Response, Failure> {
+    let registry = call.api.cluster.registry();
+    let given = Given {
+        policies: request.policies,
+        services: request.service_identities,
+        nodes: request.node_identities,
+        templated: request.templated_policies,
+    };
+    let name = name("Role", &request.name, NAME_MAX)?;
+    let (description, sources) = (description(&request.description)?, sources(&registry, &given)?);
+    let hash = digest(&(&name, &description, &sources));
+    let (created, modified) = (Index::ZERO, Index::ZERO);
+    let role = Box::new(RoleRow { id: id.clone(), name, description, sources, hash, created, modified });
+    call.api.cluster.propose(Command::Acl(AclCommand::RolePut { role, write })).await?;
+    let registry = call.api.cluster.registry();
+    let row = registry.acl_role(&id).ok_or(crate::acl::UnknownToken)?;
+    Ok(json(&shown_role(&registry, row), call.pretty()))
+}
+
+async fn remove(call: &Call<'_>) -> Result<Response, Failure> {
+    call.acl_permit(Level::Write)?;
+    let id: Text = call.argument("Missing role ID")?.into();
+    uuid("role ID", &id)?;
+    call.api.cluster.propose(Command::Acl(AclCommand::RoleDelete { id })).await?;
+    Ok(json(&true, call.pretty()))
+}

@@ -1,0 +1,7 @@
+//! Access control on a whole node: who may do what on every path (`matrix`), and that nothing seeps through waiting
+//! reads, shared answers, DNS or numbers (`leaks`). `world` is a node with rows, and callers with each kind of right.
+
+mod leaks;
+mod life;
+mod matrix;
+mod world;
