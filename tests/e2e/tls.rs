@@ -51,7 +51,9 @@ fn ask(port: u16, trusted: &Path, arguments: &[&str], more: &[&str]) -> Result<S
     let address = format!("https://127.0.0.1:{port}");
     let ca = trusted.join("consul-agent-ca.pem").display().to_string();
     let connection = ["-http-addr", &address, "-ca-file", &ca];
-    let output = run(trusted, &[arguments, &connection, more].concat());
+    // Behind a key everything is taken as it stands, so flags come before.
+    let (command, words) = arguments.split_at(arguments.len().min(2));
+    let output = run(trusted, &[command, &connection, more, words].concat());
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

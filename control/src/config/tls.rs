@@ -62,9 +62,9 @@ pub struct TlsInterface {
     pub key_file: Option<PathBuf>,
     /// The oldest version that is spoken.
     pub version_min: TlsVersion,
-    /// Whether callers must show a certificate.
+    /// Whether callers have to bring a certificate.
     pub verify_incoming: bool,
-    /// Whether those we call must show one that we trust.
+    /// Whether those we call have to bring one that we trust.
     pub verify_outgoing: bool,
     /// Whether it must be for `server.<datacenter>.<domain>`.
     pub verify_server_hostname: bool,

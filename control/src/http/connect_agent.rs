@@ -53,6 +53,8 @@ async fn leaf(call: &mut Call<'_>) -> Result<Response, Failure> {
         return Err(Failure::BadRequest("Invalid service name: expected up to 255 printable characters".to_owned()));
     }
     call.permit(Resource::Service, service, Level::Write)?;
+    // Counted among those that wait, as every read with an index.
+    let _waits = options.index.map(|_| call.api.telemetry.waiter());
     let wait = wait_for(options.wait, fastrand::u64(..));
     let leaf = call.api.authority.leaf(service, options.index, wait).await?;
     // Rights may have gone while it waited.
