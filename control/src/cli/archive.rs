@@ -91,6 +91,8 @@ pub(super) fn verified(from: impl Read) -> Result<Archive, ArchiveError> {
         small.insert(name.clone(), kept);
         files.insert(name, length);
     }
+    // A tar says where it ends; whether the gzip around it is whole is known only at its own end.
+    io::copy(&mut tar.into_inner(), &mut io::sink())?;
     if files.values().sum::<u64>() > UNPACKED_MAX {
         return Err(ArchiveError::Bound { what: "bytes unpacked", max: UNPACKED_MAX });
     }
