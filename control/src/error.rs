@@ -47,11 +47,23 @@ pub enum Error {
     /// None of the members that were to be joined answers.
     #[error("joining the cluster")]
     Join(#[source] crate::cluster::JoinError),
+    /// What files defined before cannot be read. Nothing was started.
+    #[error(transparent)]
+    Definitions(#[from] crate::definitions::DefinitionError),
     /// The log cannot be written any more. What was acknowledged is on disk; nothing else was acknowledged.
     #[error("the log failed: {reason}")]
     LogFailed {
         /// The engine's reason.
         reason: String,
+    },
+    /// The file for the log cannot be written. Nothing was started.
+    #[error("writing the log to {path}")]
+    LogFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
     },
     /// The file for the process id cannot be written.
     #[error("writing the process id to {path}")]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use arc_swap::ArcSwap;
 use callboard_proto::api::check::NewCheck;
 use callboard_proto::check::{CheckOwner, SERF_HEALTH};
 use callboard_proto::text::{Meta, Tags, Text};
@@ -20,7 +21,7 @@ pub const ALIVE: &str = "Agent alive and reachable";
 pub const NOT_LIVE: &str = "Agent not live or unreachable";
 
 /// The facts about this node that answers show.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Identity {
     /// The name of the node.
     pub node_name: NodeName,
@@ -48,8 +49,10 @@ pub struct Identity {
     pub serf_port: u16,
     /// The wide-area gossip port, as it is shown.
     pub serf_wan_port: u16,
-    /// The operator's free key-value pairs.
-    pub node_meta: Meta,
+    /// The operator's free key-value pairs; they can change while the node runs.
+    pub node_meta: ArcSwap<Meta>,
+    /// What is shown of its settings besides.
+    pub settings: ArcSwap<serde_json::Value>,
     /// Whether it runs in memory, for developers.
     pub dev: bool,
     /// Whether it serves the console.
@@ -65,7 +68,8 @@ impl Identity {
     #[must_use]
     pub fn node(&self) -> Node {
         let row = node_row(&self.node_name, &self.node_id, self.advertise, self.advertise_wan);
-        let meta = self.node_meta.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let meta = self.node_meta.load();
+        let meta = meta.iter().map(|(key, value)| (key.clone(), value.clone()));
         let own = row.meta.iter().map(|(key, value)| (key.clone(), value.clone()));
         Node { meta: meta.chain(own).collect(), ..row }
     }

@@ -8,7 +8,8 @@
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
 //! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`]
-//!   remembers what was only said, [`query`] knows what a prepared query finds.
+//!   remembers what was only said, [`query`] knows what a prepared query finds;
+//! - [`definitions`] keeps registered what files define, [`reload`] reads them again, [`monitor`] lets the log be heard.
 //!
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
 //! imports only the words of `callboard-proto`.
@@ -24,17 +25,23 @@ pub mod config;
 pub mod connect;
 pub mod console;
 mod deadlines;
+pub mod definitions;
 pub mod dns;
 pub mod error;
 pub mod event;
 pub mod hcl;
+pub mod host;
 pub mod http;
 pub mod identity;
 pub mod listen;
+mod log_file;
+pub mod monitor;
 pub mod query;
 pub mod registry;
+pub mod reload;
 pub mod server;
 pub mod session;
+mod settings;
 pub mod telemetry;
 pub mod tls;
 pub mod watch;

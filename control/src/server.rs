@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use callboard_proto::acl::Fallback;
 use callboard_proto::config_entry::Action;
 use callboard_proto::dns::Zone;
@@ -24,17 +25,34 @@ use crate::check::{CheckSettings, Checks, watch};
 use crate::cluster::{
     Beaten, Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, LeaderMemory, Network, retry_join,
 };
-use crate::config::{ClusterSettings, Config, TlsInterface};
+use crate::config::{AgentFlags, ClusterSettings, Config, TlsInterface};
 use crate::connect::{self, Authority, AuthorityOptions};
+use crate::definitions::Keeper;
 use crate::dns::{self, DnsOptions, RecursorStrategy};
 use crate::error::Error;
-use crate::http::{Api, Door, HttpLimits, Parts, routes, serve};
+use crate::http::{Api, Door, HttpRules, Parts, routes, serve};
 use crate::identity::Identity;
 use crate::listen::Listeners;
+use crate::monitor::Monitor;
 use crate::registry::{Command, NodeUpdate, Registration, Topic};
+use crate::reload::Reloader;
 use crate::session::{self, SessionSettings, Sessions};
+use crate::settings;
 use crate::telemetry::Telemetry;
 use crate::tls::{self, Purpose, Tls, TlsSettings, TlsVersion};
+
+/// What the process brings: where its settings come from, and its log.
+pub struct Process {
+    /// The command line, which says what is read again.
+    pub flags: AgentFlags,
+    /// The log, for those who listen.
+    pub monitor: Monitor,
+    /// Changes how much is logged.
+    pub log_level: LogLevel,
+}
+
+/// Changes how much is logged, or says why it cannot.
+pub type LogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// A running control node.
 pub struct Server {
@@ -44,6 +62,8 @@ pub struct Server {
     pub https: Option<SocketAddr>,
     /// Where DNS is served.
     pub dns: Option<SocketAddr>,
+    /// Reads its configuration again.
+    pub reloader: Arc<Reloader>,
     node_name: NodeName,
     cluster: Cluster,
     tasks: TaskTracker,
@@ -78,7 +98,13 @@ impl Server {
     ///
     /// # Errors
     /// When the data folder cannot be used or a socket is broken. Nothing is left running.
-    pub async fn start(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<Server, Error> {
+    pub async fn start(
+        config: Config,
+        listeners: Listeners,
+        process: Process,
+        stop: CancellationToken,
+    ) -> Result<Server, Error> {
+        let config = Arc::new(config);
         let http = listeners.http_address().map_err(|source| Error::Socket { what: "HTTP", source })?;
         let https = listeners.https_address().map_err(|source| Error::Socket { what: "HTTPS", source })?;
         let tls = match https {
@@ -89,22 +115,37 @@ impl Server {
         let acl = Arc::new(Acl::new(acl_settings(&config))?);
         let cluster = Cluster::start(cluster_options(&config, listeners.rpc, listeners.gossip)?).await?;
         let identity = Arc::new(identity(&config, &cluster, http, dns_address));
-        let telemetry = Telemetry::new(routes());
-        let settings = CheckSettings {
+        let telemetry = Telemetry::new(routes(), settings::naming(&config));
+        let check_settings = CheckSettings {
             scripts: config.scripts,
             scripts_local: config.scripts_local,
             update_interval: config.check_update_interval,
+            output_max: config.check_output_max,
             ..CheckSettings::default()
         };
-        let checks = Checks::new(cluster.clone(), settings);
+        let checks = Checks::new(cluster.clone(), check_settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let authority = Authority::new(cluster.clone(), authority_options(&config, &identity));
         let memory: Arc<dyn LeaderMemory> = Arc::new(Memory { checks: checks.clone(), sessions: sessions.clone() });
         cluster.remember(&memory);
-        let limits = HttpLimits {
-            connections_per_client: config.limits.connections_per_client,
-            kv_value_max: config.limits.kv_value_max,
-            txn_body_max: config.limits.txn_body_max,
+        let rules = Arc::new(ArcSwap::from_pointee(settings::http_rules(&config)));
+        let folder = config.data_dir.as_ref().filter(|_| !config.dev);
+        let list = folder.map(|folder| folder.join("definitions.json"));
+        let keeper = Arc::new(Keeper::open(cluster.clone(), checks.clone(), identity.clone(), list)?);
+        let mut reloader = Reloader::new(process.flags, config.clone());
+        tell_log(&mut reloader, process.log_level);
+        tell_rules(&mut reloader, rules.clone());
+        tell_identity(&mut reloader, identity.clone(), cluster.clone());
+        tell_tokens(&mut reloader, acl.clone(), config.clone());
+        tell_certificates(&mut reloader, tls.iter().cloned().collect());
+        tell_definitions(&mut reloader, keeper.clone());
+        let reloader = Arc::new(reloader);
+        let reload = {
+            let reloader = reloader.clone();
+            move || {
+                let reloader = reloader.clone();
+                Box::pin(async move { reloader.reload().await.map(|_| ()).map_err(|error| error.to_string()) }) as _
+            }
         };
         let leave = CancellationToken::new();
         let api = Api::new(Parts {
@@ -116,7 +157,10 @@ impl Server {
             identity: identity.clone(),
             telemetry: telemetry.clone(),
             sidecar_ports: (config.net.sidecar_ports.first, config.net.sidecar_ports.last),
-            limits,
+            rules,
+            monitor: process.monitor,
+            reload: Arc::new(reload),
+            stop: stop.clone(),
             leave: leave.clone(),
         });
         for address in &config.cluster.join {
@@ -130,6 +174,16 @@ impl Server {
             tasks.spawn(join_or_stop(cluster.clone(), config.cluster.clone(), stop.clone()));
         }
         tasks.spawn(sign_in(cluster.clone(), identity, acl.clone(), stop.clone()));
+        let (defined, stopped) = (definition_rows(&config), stop.clone());
+        tasks.spawn(async move {
+            match defined {
+                Ok(rows) => keeper.apply_first(rows, stopped).await,
+                Err(reason) => error!(reason, "what files define is not registered"),
+            }
+        });
+        if config.auto_reload {
+            tasks.spawn(reloader.clone().follow_files(stop.clone()));
+        }
         if acl.is_enabled() {
             tasks.spawn(acl::keep(cluster.clone(), acl::now, stop.clone()));
         }
@@ -156,8 +210,8 @@ impl Server {
             ));
         }
         info!(?http, ?https, dns = ?dns_address, "serving");
-        let node_name = config.node_name;
-        Ok(Server { http, https, dns: dns_address, node_name, cluster, tasks, stop, leave, _memory: memory })
+        let node_name = config.node_name.clone();
+        Ok(Server { http, https, dns: dns_address, reloader, node_name, cluster, tasks, stop, leave, _memory: memory })
     }
 
     /// Cancelling it has the node leave the cluster, and then stop.
@@ -231,7 +285,8 @@ fn identity(config: &Config, cluster: &Cluster, http: Option<SocketAddr>, dns: O
         server_port: card.rpc.port(),
         serf_port: card.gossip.port(),
         serf_wan_port: net.serf_wan_port,
-        node_meta: config.node_meta.clone(),
+        node_meta: ArcSwap::from_pointee(config.node_meta.clone()),
+        settings: ArcSwap::from_pointee(settings::shown(config)),
         dev: config.dev,
         console: config.console,
         server: config.cluster.server,
@@ -286,6 +341,79 @@ async fn join_or_stop(cluster: Cluster, settings: ClusterSettings, stop: Cancell
         error!(tries = retry_max, "no member could be joined; stopping");
         stop.cancel();
     }
+}
+
+/// What files define, as rows of this node.
+fn definition_rows(config: &Config) -> Result<Vec<crate::definitions::Defined>, String> {
+    config.definitions.rows(&config.node_name)
+}
+
+fn tell_log(reloader: &mut Reloader, log_level: LogLevel) {
+    reloader.tell("log_level", move |config| Box::pin(std::future::ready(log_level(config.log.level))));
+}
+
+fn tell_rules(reloader: &mut Reloader, rules: Arc<ArcSwap<HttpRules>>) {
+    reloader.tell("limits, http_config", move |config| {
+        rules.store(Arc::new(settings::http_rules(&config)));
+        Box::pin(std::future::ready(Ok(())))
+    });
+}
+
+/// The node's pairs change in its row, too, if they did.
+fn tell_identity(reloader: &mut Reloader, identity: Arc<Identity>, cluster: Cluster) {
+    reloader.tell("node_meta", move |config| {
+        let (identity, cluster) = (identity.clone(), cluster.clone());
+        Box::pin(async move {
+            identity.settings.store(Arc::new(settings::shown(&config)));
+            if **identity.node_meta.load() == config.node_meta {
+                return Ok(());
+            }
+            identity.node_meta.store(Arc::new(config.node_meta.clone()));
+            let registration = Registration {
+                node: identity.node(),
+                node_update: NodeUpdate::Put,
+                instance: None,
+                checks: Vec::new(),
+                checks_replace: false,
+            };
+            let written = cluster.propose(Command::Register(Box::new(registration))).await;
+            written.map(|_| ()).map_err(|error| error.to_string())
+        })
+    });
+}
+
+/// Tokens that changed in files replace those that are in use; others stay as they were set.
+fn tell_tokens(reloader: &mut Reloader, acl: Arc<Acl>, started: Arc<Config>) {
+    let seen = parking_lot::Mutex::new(started.acl.tokens.clone());
+    reloader.tell("acl.tokens", move |config| {
+        let before = std::mem::replace(&mut *seen.lock(), config.acl.tokens.clone());
+        let mut taken = Ok(());
+        for token_use in acl::TokenUse::ALL {
+            let now = config.acl.tokens.get(token_use);
+            if before.get(token_use) != now {
+                let text = now.map(|token| token.reveal().to_string()).unwrap_or_default();
+                if let Err(error) = acl.set_token(token_use, &text) {
+                    taken = Err(error.to_string());
+                }
+            }
+        }
+        Box::pin(std::future::ready(taken))
+    });
+}
+
+/// Certificates are read from their files again, under the settings that the node was started with.
+fn tell_certificates(reloader: &mut Reloader, all: Vec<Arc<Tls>>) {
+    reloader.tell("certificates", move |_| Box::pin(std::future::ready(tls::reload_all(&all))));
+}
+
+fn tell_definitions(reloader: &mut Reloader, keeper: Arc<Keeper>) {
+    reloader.tell("services, checks", move |config| {
+        let keeper = keeper.clone();
+        Box::pin(async move {
+            let rows = definition_rows(&config)?;
+            keeper.apply(rows).await.map_err(|error| error.to_string())
+        })
+    });
 }
 
 fn acl_settings(config: &Config) -> AclSettings {

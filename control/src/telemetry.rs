@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::Response;
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,8 +17,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry as Series;
 
+mod consul;
+mod window;
+
+pub use consul::Naming;
+
 use crate::cluster::Cluster;
 use crate::dns::DnsCounters;
+use window::{SLICE_SECONDS, Window};
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -28,12 +35,16 @@ pub struct Telemetry {
     connections: Gauge,
     state: StateGauges,
     dns: Arc<DnsCounters>,
+    naming: Naming,
+    started: Instant,
 }
 
 struct Route {
     name: &'static str,
     answers: [Counter; CLASSES.len()],
     seconds: Histogram,
+    /// Milliseconds to the answer, lately.
+    window: Mutex<Window>,
 }
 
 #[derive(Default)]
@@ -59,7 +70,7 @@ type Labels = [(&'static str, &'static str); 2];
 impl Telemetry {
     /// Numbers for the given routes, and for paths that are none.
     #[must_use]
-    pub fn new(routes: impl Iterator<Item = &'static str>) -> Arc<Telemetry> {
+    pub fn new(routes: impl Iterator<Item = &'static str>, naming: Naming) -> Arc<Telemetry> {
         let mut series = Series::with_prefix("callboard");
         let answers = Family::<Labels, Counter>::default();
         let seconds = Family::<[(&'static str, &'static str); 1], Histogram>::new_with_constructor(|| {
@@ -71,6 +82,7 @@ impl Telemetry {
                 name,
                 answers: CLASSES.map(|code| answers.get_or_create(&[("route", name), ("code", code)]).clone()),
                 seconds: seconds.get_or_create(&[("route", name)]).clone(),
+                window: Mutex::default(),
             })
             .collect();
         series.register("http_requests", "Answers by route and class of status", answers);
@@ -79,7 +91,8 @@ impl Telemetry {
         series.register("http_connections", "Open HTTP connections", connections.clone());
         let state = StateGauges::default();
         state.register(&mut series);
-        Arc::new(Telemetry { series, routes, connections, state, dns: Arc::default() })
+        let started = Instant::now();
+        Arc::new(Telemetry { series, routes, connections, state, dns: Arc::default(), naming, started })
     }
 
     /// Counts an answer on its way out.
@@ -88,8 +101,15 @@ impl Telemetry {
         let route = &self.routes[route.unwrap_or(other).min(other)];
         let class = usize::from(response.status().as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         route.answers[class].inc();
-        route.seconds.observe(begun.elapsed().as_secs_f64());
+        let seconds = begun.elapsed().as_secs_f64();
+        route.seconds.observe(seconds);
+        route.window.lock().observe(self.slice(), seconds * 1000.0);
         response
+    }
+
+    /// Which slice of time it is.
+    fn slice(&self) -> u64 {
+        self.started.elapsed().as_secs() / SLICE_SECONDS
     }
 
     /// Counts a connection for as long as the answer is held.

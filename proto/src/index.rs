@@ -60,9 +60,15 @@ pub const WAIT_MAX: Duration = Duration::from_secs(600);
 /// `dice` is any random word; the result never exceeds `wait + wait/16`, which clients allow for.
 #[must_use]
 pub fn wait_for(wish: Option<Duration>, dice: u64) -> Duration {
+    wait_within(wish, WAIT_DEFAULT, WAIT_MAX, dice)
+}
+
+/// The same with bounds that an operator set.
+#[must_use]
+pub fn wait_within(wish: Option<Duration>, default: Duration, max: Duration, dice: u64) -> Duration {
     let wait = match wish {
-        None | Some(Duration::ZERO) => WAIT_DEFAULT,
-        Some(wish) => wish.min(WAIT_MAX),
+        None | Some(Duration::ZERO) => default.min(max),
+        Some(wish) => wish.min(max),
     };
     let spread = (wait / 16).as_nanos() as u64;
     wait + Duration::from_nanos(if spread == 0 { 0 } else { dice % (spread + 1) })

@@ -3,10 +3,12 @@
 //! `examples` runs each example as a process. `sidecar` tells of applications that know nothing of Callboard.
 //! `cold_start` is about processes that start while the registry is gone.
 //! `mesh` is about proxies, their certificates and who may call whom, `tls` about the certificates of agents.
+//! `configuration` is about files, signals and bounds that the operator sets.
 //! `operation` is the control node's own life: start, signals, forgetting everything.
 
 mod cluster;
 mod cold_start;
+mod configuration;
 mod examples;
 mod mesh;
 mod operation;

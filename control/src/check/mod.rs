@@ -43,6 +43,8 @@ pub struct CheckSettings {
     pub scripts_local: bool,
     /// How long a change of output alone is held back; each is written after a half to one and a half of it.
     pub update_interval: Duration,
+    /// The most bytes of an output that are kept, whatever a check asks for; 0 keeps none.
+    pub output_max: usize,
     /// How often critical instances are looked at for reaping.
     pub reap_interval: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for CheckSettings {
             scripts: false,
             scripts_local: false,
             update_interval: Duration::from_secs(300),
+            output_max: callboard_proto::definition::OUTPUT_MAX,
             reap_interval: Duration::from_secs(30),
         }
     }
@@ -213,6 +216,11 @@ impl Checks {
 
     /// Takes what a check found; `known` is what the registry says about it, if that can be relied on.
     async fn found(&self, key: Key, known: Option<&Check>, status: CheckStatus, output: Text) -> Result<(), Error> {
+        let output = match self.shared.settings.output_max {
+            0 => Text::default(),
+            max if output.len() > max => clip(output.to_string(), max).into(),
+            _ => output,
+        };
         match known {
             Some(known) if known.status == status && known.output == output => {
                 self.shared.state.lock().outputs.remove(&key);

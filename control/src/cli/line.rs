@@ -50,9 +50,13 @@ pub(super) fn rewrite(root: &Command, arguments: Vec<OsString>) -> Vec<OsString>
                 // `clap` says what is wrong with it.
                 Some(None) => written.push(format!("--{text}", text = text.trim_start_matches('-')).into()),
             },
-            // One that may stand alone takes no word of its own.
+            // On or off: a value stands behind `=` or not at all.
             Some(known) if known.is_require_equals_set() => {
-                written.push(format!("--{}", text.trim_start_matches('-')).into());
+                written.push(match (&value, value.as_deref().map(parse_bool)) {
+                    (Some(_), Some(Some(on))) => format!("--{name}={on}").into(),
+                    (Some(value), _) => format!("--{name}={value}").into(),
+                    (None, _) => format!("--{name}").into(),
+                })
             }
             Some(known) if known.get_action().takes_values() => match value {
                 Some(value) => written.push(format!("--{name}={value}").into()),
@@ -108,6 +112,7 @@ mod tests {
                         .arg(Arg::new("value").allow_hyphen_values(true)),
                 ),
             )
+            .subcommand(Command::new("run").arg(long("dev").num_args(0..=1).require_equals(true)).arg(long("port")))
             .subcommand(Command::new("list").arg(long("dc").alias("datacenter")).arg(Arg::new("name")))
     }
 
@@ -128,6 +133,9 @@ mod tests {
         check("kv put list put", "kv put -- list put");
         check("list web -datacenter dc1", "list web --datacenter=dc1");
         check("list -dc=a -- -x", "list --dc=a -- -x");
+        check("run -dev -port 1", "run --dev --port=1");
+        check("run -dev=1 -port=1", "run --dev=true --port=1");
+        check("run -dev=f", "run --dev=false");
         check("list -h", "list -h");
         check("list -help", "list --help");
         check("list -5", "list -5");

@@ -46,6 +46,7 @@ mod session;
 mod snapshot;
 mod talk;
 mod tls;
+mod validate;
 mod version;
 mod watch;
 
@@ -136,6 +137,8 @@ enum Command {
     /// Makes certificates for agents
     #[command(subcommand)]
     Tls(tls::Tls),
+    /// Reads configuration files and says whether an agent could use them
+    Validate(validate::Validate),
     /// Prints the version of this program and of the interface that it speaks
     Version(version::Version),
     /// Prints news, or gives it to a program
@@ -205,6 +208,7 @@ fn asked(command: Command, manner: Manner) -> Ended {
             Command::Session(session) => session::run(session).await,
             Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
             Command::Tls(command) => tls::run(&command),
+            Command::Validate(validate) => validate::run(validate),
             Command::Version(version) => version::run(&version, manner),
             Command::Watch(watch) => watch::run(*watch).await,
         }

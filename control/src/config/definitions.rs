@@ -1,14 +1,16 @@
 //! Instances and checks that configuration files define.
 //!
 //! They follow the rules of the bodies that register the same over HTTP, and are judged when the file is read, so
-//! that an error names it. `agent::definitions` writes them into the registry.
+//! that an error names it. `crate::definitions` writes them into the registry.
 
+use callboard_proto::InstanceId;
 use callboard_proto::NodeName;
 use callboard_proto::api::agent::ServiceRequest;
 use callboard_proto::api::check::{CheckRequest, NewCheck};
 use callboard_proto::api::decode::{Unknown, from_value};
-use callboard_proto::{Instance, InstanceId};
 use serde_json::Value;
+
+use crate::definitions::Defined;
 
 /// The most definitions of one node: instances and checks counted together.
 const DEFINITIONS_MAX: usize = 10_000;
@@ -18,15 +20,6 @@ const DEFINITIONS_MAX: usize = 10_000;
 pub struct Definitions {
     services: Vec<ServiceRequest>,
     checks: Vec<CheckRequest>,
-}
-
-/// One instance with its checks, or a check alone, as rows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Defined {
-    /// The instance; none for a check alone.
-    pub instance: Option<Instance>,
-    /// Its checks.
-    pub checks: Vec<NewCheck>,
 }
 
 impl Definitions {
@@ -73,6 +66,23 @@ impl Definitions {
             Ok(Defined { instance: None, checks: vec![check] })
         });
         services.chain(checks).collect()
+    }
+
+    /// What contradicts: an id that stands for two, or a program where none may be run.
+    pub(super) fn contradiction(&self, scripts: bool) -> Option<String> {
+        let mut seen = std::collections::BTreeSet::new();
+        let ids = self.services.iter().map(|service| if service.id.is_empty() { &service.name } else { &service.id });
+        for id in ids {
+            if !seen.insert(id) {
+                return Some(format!("two definitions have the id {id:?}"));
+            }
+        }
+        let of_services = self.services.iter().flat_map(|service| service.check.iter().chain(&service.checks));
+        let script = of_services.chain(&self.checks).find(|check| !check.args.is_empty());
+        script.filter(|_| !scripts).map(|check| {
+            let program = &check.args[0];
+            format!("a check runs {program:?}; set enable_local_script_checks to true to allow that")
+        })
     }
 
     /// How many there are.

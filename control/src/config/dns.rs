@@ -30,14 +30,12 @@ keys! {
         pub disable_compression: Option<bool>,
         /// Adds a node's pairs as TXT.
         pub enable_additional_node_meta_txt: Option<bool>,
-        /// Whether answers may come from a node that does not lead.
-        pub allow_stale: Option<bool>,
-        /// How old they may be.
-        pub max_stale: Option<GoDuration>,
         /// The start-of-authority record.
         pub soa: SoaConfig,
     }
     unneeded {
+        allow_stale: "every answer comes from this node's own copy",
+        max_stale: "every answer comes from this node's own copy",
         use_cache: "every answer comes from this node's own copy",
         cache_max_age: "every answer comes from this node's own copy",
         prefer_namespace: "there are no namespaces",

@@ -88,7 +88,6 @@ keys! {
         // Reads.
         pub(super) default_query_time: Option<GoDuration>,
         pub(super) max_query_time: Option<GoDuration>,
-        pub(super) discovery_max_stale: Option<GoDuration>,
         // Checks, and what is defined.
         pub(super) enable_script_checks: Option<bool>,
         pub(super) enable_local_script_checks: Option<bool>,
@@ -162,6 +161,7 @@ keys! {
         disable_host_node_id: "the node's id is always made at random",
         disable_remote_exec: "programs are never run from afar",
         disable_update_check: NO_CALL_HOME,
+        discovery_max_stale: "readers say themselves how old an answer may be",
         enable_acl_replication: ONE_DATACENTER,
         enable_agent_tls_for_checks: "checks use the certificates of their own definition",
         enable_central_service_config: "config entries are always served",

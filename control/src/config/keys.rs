@@ -261,7 +261,7 @@ fn nearest(root: &'static Shape, table: &str, name: &str) -> Option<String> {
     };
     let best = all.into_iter().min_by_key(|path| far(path))?;
     // As far off as it is long, it is no hint.
-    (far(&best).0 <= name.len().div_ceil(2)).then_some(best)
+    (far(&best).0 <= name.len().div_ceil(3)).then_some(best)
 }
 
 /// The paths of all keys below a shape.

@@ -110,15 +110,13 @@ pub struct HttpSettings {
     pub translate_addresses: bool,
 }
 
-/// How long readers wait, and how old answers may be.
+/// How long readers wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuerySettings {
     /// How long a blocking read waits that does not say.
     pub wait_default: Duration,
     /// How long it may wait at most.
     pub wait_max: Duration,
-    /// Discovery reads without a mode may be so stale; none reads from the leader's point of view.
-    pub discovery_max_stale: Option<Duration>,
 }
 
 impl LimitSettings {
@@ -215,7 +213,6 @@ impl QuerySettings {
         Ok(QuerySettings {
             wait_default: time("default_query_time", file.default_query_time, 300)?.min(wait_max),
             wait_max,
-            discovery_max_stale: file.discovery_max_stale.and_then(GoDuration::positive),
         })
     }
 }

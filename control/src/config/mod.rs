@@ -25,6 +25,7 @@ mod log;
 mod merge;
 mod net;
 mod resolve;
+mod restart;
 mod sources;
 mod telemetry;
 mod template;
@@ -35,7 +36,7 @@ mod tls;
 pub use acl::AclConfig;
 pub use cluster::{AutopilotSettings, ClusterSettings};
 pub use connect::{CaConfig, ConnectSettings};
-pub use definitions::{Defined, Definitions};
+pub use definitions::Definitions;
 pub use dns::{DnsConfig, SoaConfig};
 pub use flags::AgentFlags;
 pub use limits::{HttpSettings, LimitSettings, QuerySettings, RateMode, RequestRates};
@@ -112,7 +113,7 @@ pub struct Config {
     pub recursors_at_random: bool,
     /// Details of DNS.
     pub dns: DnsConfig,
-    /// How long readers wait, and how old answers may be.
+    /// How long readers wait.
     pub queries: QuerySettings,
     /// Whether checks that are registered over HTTP may run programs.
     pub scripts: bool,
@@ -155,6 +156,21 @@ fn invalid(key: &str, reason: impl Into<String>) -> ConfigError {
 }
 
 impl Config {
+    /// Reads files and folders alone, as if an agent were started with them.
+    ///
+    /// # Errors
+    /// As [`Self::load`], but a missing data folder is none.
+    pub fn check(paths: Vec<PathBuf>, format: Option<String>) -> Result<Config, ConfigError> {
+        let host = template::Host::read().map_err(ConfigError::Host)?;
+        let flags = AgentFlags { config_file: paths, config_format: format, ..AgentFlags::default() };
+        let mut sources = resolve::gather(&flags, &environment::Environment::default())?;
+        if !sources.says("data_dir") {
+            let stand_in = serde_json::json!({"data_dir": "."});
+            sources.tree(Origin::Given("validate"), stand_in)?;
+        }
+        resolve::resolve(false, sources, &host)
+    }
+
     /// Puts flags over the environment over files over defaults.
     ///
     /// # Errors

@@ -62,10 +62,14 @@ pub(super) fn resolve(dev: bool, sources: Sources, host: &Host) -> Result<Config
         let reason = "there is only one datacenter, so it must be the same as datacenter";
         return Err(invalid("primary_datacenter", reason));
     }
+    let scripts = file.enable_script_checks.unwrap_or(false);
+    let scripts_local = scripts || file.enable_local_script_checks.unwrap_or(false);
+    if let Some(reason) = definitions.contradiction(scripts_local) {
+        return Err(invalid("services", reason));
+    }
     let domain = file.domain.clone().unwrap_or_else(|| "consul".to_owned());
     let recursors = file.recursors.iter().filter(|text| !text.trim().is_empty());
     let notes = unneeded.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
-    let scripts = file.enable_script_checks.unwrap_or(false);
     Ok(Config {
         dev,
         node_name: NodeName::parse(&node_name).map_err(|error| invalid("node_name", error.to_string()))?,
@@ -93,7 +97,7 @@ pub(super) fn resolve(dev: bool, sources: Sources, host: &Host) -> Result<Config
         },
         queries: QuerySettings::resolve(&file)?,
         scripts,
-        scripts_local: scripts || file.enable_local_script_checks.unwrap_or(false),
+        scripts_local,
         check_update_interval: file.check_update_interval.map_or(Duration::from_secs(300), GoDuration::to_std),
         check_output_max: match (file.discard_check_output, file.check_output_max_size) {
             (Some(true), _) => 0,

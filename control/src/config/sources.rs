@@ -156,6 +156,11 @@ impl Sources {
         Ok(())
     }
 
+    /// Whether any of them says something about a key.
+    pub(super) fn says(&self, key: &str) -> bool {
+        self.tree.get(key).is_some()
+    }
+
     /// What all of them say together.
     pub(super) fn finish(self) -> Result<(FileConfig, Unneeded, Definitions), ConfigError> {
         let tree = if self.tree.is_null() { Value::Object(serde_json::Map::new()) } else { self.tree };

@@ -15,7 +15,6 @@ use callboard_proto::api::query::{ReadOptions, parse_bool};
 use callboard_proto::api::valid;
 use callboard_proto::check::{AggregatedStatus, CheckOwner, NODE_MAINTENANCE, SERVICE_MAINTENANCE};
 use callboard_proto::duration::GoDuration;
-use callboard_proto::index::wait_for;
 use callboard_proto::text::{Tags, Text};
 use callboard_proto::{Check, CheckId, CheckStatus, Index, Instance, InstanceId, NodeName, ServiceName};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -122,7 +121,7 @@ async fn service(call: &Call<'_>) -> Result<Response, Failure> {
     };
     let seen = call.params.filled("hash");
     let mut subscription = call.api.cluster.hub().subscribe(&[Topic::Services]);
-    let deadline = Instant::now() + wait_for(wait, fastrand::u64(..));
+    let deadline = Instant::now() + call.api.rules.load().wait(wait, fastrand::u64(..));
     loop {
         let registry = call.api.cluster.registry();
         let access = call.access_in(&registry)?;

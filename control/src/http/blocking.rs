@@ -11,7 +11,6 @@ use bytes::Bytes;
 use callboard_proto::Index;
 use callboard_proto::api::meta;
 use callboard_proto::api::query::ReadOptions;
-use callboard_proto::index::wait_for;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
@@ -77,7 +76,7 @@ pub(super) async fn read<Q: Question>(
     // Nobody waits for what they may not see.
     question.permit(&call.access_in(&view.registry)?)?;
     let mut past = seen;
-    let deadline = Instant::now() + wait_for(options.wait, fastrand::u64(..));
+    let deadline = Instant::now() + api.rules.load().wait(options.wait, fastrand::u64(..));
     while question.index(&view.registry).on_wire() <= past {
         let was_absent = question.is_absent(&view.registry);
         // A waiter holds no state: the registry it looked at may be replaced meanwhile.

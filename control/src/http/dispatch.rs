@@ -3,13 +3,16 @@
 //! Decodes the path once, finds the route, reads the query, hands a [`Call`] to the handler, and counts the
 //! answer on its way out.
 
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use callboard_proto::api::meta::TOKEN;
 use callboard_proto::api::query::Params;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONNECTION};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
@@ -19,12 +22,41 @@ use super::request::Call;
 use super::routes;
 use crate::acl::Secret;
 
-/// Answers a request, whatever it is.
-pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
+/// How much of a body that nobody wanted is read, in bytes, and for how long.
+const LEFT_MAX: u64 = 256 * 1024;
+const LEFT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Answers a request, whatever it is. `peer` is where it comes from; none for a Unix socket.
+pub(super) async fn handle(api: &Api, request: Request<Incoming>, peer: Option<IpAddr>) -> Response {
     let begun = Instant::now();
+    let zips = super::zip::accepts(request.headers());
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(http::header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
+    let mut body = Some((body, length));
+    let (route, mut response) = answer(api, parts, &mut body, peer, begun).await;
+    let cut = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+    if cut || !is_read(body).await {
+        // What is left of the body would be taken for the next request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    for (name, value) in &api.rules.load().response_headers {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    if zips {
+        response = api.zipped.zip(response).await;
+    }
+    api.telemetry.answered(route, begun, response)
+}
+
+/// The answer, and the place of the route that gave it.
+async fn answer(
+    api: &Api,
+    parts: Parts,
+    body: &mut Option<(Incoming, Option<u64>)>,
+    peer: Option<IpAddr>,
+    begun: Instant,
+) -> (Option<usize>, Response) {
     let accept_text = parts.headers.get(http::header::ACCEPT).is_some_and(|accept| accept == "text/plain");
     let (method, target) = (parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned());
     let token = if api.acl.is_enabled() { token(&parts.headers) } else { None };
@@ -33,19 +65,23 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
     let (raw, query) = target.split_once('?').unwrap_or((&target, ""));
     let path = percent_decode_str(raw).decode_utf8();
     let path = match &path {
-        Ok(path) if !path.chars().any(char::is_control) => path.as_ref(),
+        Ok(path) if !path.chars().any(char::is_control) || api.rules.load().unprintable_paths => path.as_ref(),
         _ => {
             let text = "Invalid URL path: it must be printable UTF-8 after decoding";
-            return api.telemetry.answered(None, begun, seal(api, reply::text(StatusCode::BAD_REQUEST, text)));
+            return (None, seal(api, reply::text(StatusCode::BAD_REQUEST, text)));
         }
     };
     if let Some(clean) = unclean(raw) {
         let location = if query.is_empty() { clean } else { format!("{clean}?{query}") };
-        return api.telemetry.answered(None, begun, reply::moved(&location));
+        return (None, reply::moved(&location));
     }
     let Some((entry, rest)) = routes::find(path) else {
-        return api.telemetry.answered(None, begun, unknown(api, path, &method));
+        return (None, unknown(api, path, &method));
     };
+    let writes = method != Method::GET && method != Method::OPTIONS;
+    if let Err((status, text)) = api.rules.load().admits(path, writes, peer, begun) {
+        return (Some(entry.place), seal(api, reply::text(status, text)));
+    }
     let answer = if method == Method::OPTIONS {
         Ok(reply::options(entry.allowed.clone()))
     } else if let Some(operation) = entry.operation(&method) {
@@ -56,15 +92,36 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>) -> Response {
                     Some(text) if api.acl.is_enabled() => Some(Secret::new(text)),
                     _ => token,
                 };
-                let mut call = Call { api, rest, params, query, accept_text, token, body: Some((body, length)) };
-                (operation.run)(&mut call).await
+                let mut call = Call { api, rest, params, query, accept_text, token, body: body.take() };
+                let answer = (operation.run)(&mut call).await;
+                *body = call.body.take();
+                answer
             }
         }
     } else {
         Err(Failure::Method { method, allowed: entry.allowed.clone() })
     };
-    let response = answer.unwrap_or_else(Failure::into_response);
-    api.telemetry.answered(Some(entry.place), begun, seal(api, response))
+    (Some(entry.place), seal(api, answer.unwrap_or_else(Failure::into_response)))
+}
+
+/// Reads what a handler left of a body, so that the connection can be used again; up to a bound.
+async fn is_read(body: Option<(Incoming, Option<u64>)>) -> bool {
+    let Some((mut body, length)) = body else { return true };
+    if length.is_some_and(|length| length > LEFT_MAX) {
+        return false;
+    }
+    let drain = async {
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            read += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if read > LEFT_MAX {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(LEFT_TIME_MAX, drain).await.unwrap_or(false)
 }
 
 /// Adds what every answer below `/v1/` carries.

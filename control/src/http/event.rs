@@ -6,7 +6,6 @@ use callboard_proto::api::event::{EVENT_BYTES_MAX, UserEvent};
 use callboard_proto::api::meta;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::config_entry::PATTERN_BYTES_MAX;
-use callboard_proto::index::wait_for;
 use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexBuilder};
 use tokio::time::Instant;
@@ -110,7 +109,7 @@ async fn list(call: &Call<'_>) -> Result<Response, Failure> {
     let options = ReadOptions::from_params(&call.params)?;
     call.is_ours(options.datacenter.as_deref().unwrap_or(""))?;
     let mut changed = call.api.events.subscribe();
-    let deadline = Instant::now() + wait_for(options.wait, fastrand::u64(..));
+    let deadline = Instant::now() + call.api.rules.load().wait(options.wait, fastrand::u64(..));
     let mut over = false;
     loop {
         let access = call.access()?;

@@ -9,10 +9,10 @@ use callboard_proto::kv::KEY_MAX;
 use callboard_proto::text::Text;
 use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http_body_util::Full;
 
 use super::blocking::{Answer, Question, read};
 use super::describe::*;
+use super::payload::Payload;
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
 use super::routes::{self, Route};
@@ -96,7 +96,7 @@ impl Question for One {
         if !self.raw {
             return Answer::Json(encode(&[KvShown::of(entry)], self.pretty));
         }
-        let mut response = Response::new(Full::from(entry.value.to_vec()));
+        let mut response = Response::new(Payload::Whole(entry.value.to_vec().into()));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -201,12 +201,13 @@ async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
         None => 0,
         Some(text) => index("flags", text)?.0,
     };
+    let value_max = call.api.rules.load().kv_value_max;
     let session = |text: &str| Text::from(clip(text).to_ascii_lowercase());
     let condition = if let Some(text) = call.params.get("cas") {
         KvCondition::Cas(index("cas", text)?)
     } else if let Some(text) = call.params.get("acquire") {
         let session = session(text);
-        let value = call.body(call.api.limits.kv_value_max).await?;
+        let value = call.body(value_max).await?;
         let held = call.api.cluster.acquire(key, value[..].into(), flags, session).await?;
         return Ok(json(&held, call.pretty()));
     } else if let Some(text) = call.params.get("release") {
@@ -214,7 +215,7 @@ async fn put(call: &mut Call<'_>) -> Result<Response, Failure> {
     } else {
         KvCondition::Always
     };
-    let value = call.body(call.api.limits.kv_value_max).await?;
+    let value = call.body(value_max).await?;
     let command = Command::KvSet { key, value: value[..].into(), flags, condition };
     Ok(held(call, call.api.cluster.propose(command).await?))
 }

@@ -13,6 +13,7 @@ mod acl_role;
 mod acl_token;
 mod agent;
 mod agent_checks;
+mod agent_node;
 mod answers;
 mod blocking;
 mod catalog;
@@ -30,25 +31,31 @@ mod intention_write;
 mod kv;
 mod members;
 mod openapi;
+mod payload;
 mod permit;
 mod query;
 mod reply;
 mod request;
 mod routes;
+mod rules;
 mod select;
 mod serve;
 mod session;
 mod sidecar;
 mod status;
 mod txn;
+mod zip;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use callboard_proto::text::Text;
 use tokio_util::sync::CancellationToken;
 
 pub use routes::names as routes;
-pub use serve::{Door, HttpLimits, serve};
+pub use rules::{HttpRules, Rate, RateMode};
+pub use serve::{Door, serve};
 
 use crate::acl::Acl;
 use crate::check::Checks;
@@ -56,8 +63,12 @@ use crate::cluster::Cluster;
 use crate::connect::Authority;
 use crate::event::Events;
 use crate::identity::Identity;
+use crate::monitor::Monitor;
 use crate::session::Sessions;
 use crate::telemetry::Telemetry;
+
+/// Reads the configuration again; answers with why it was not taken over.
+pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// What the interface stands in front of.
 pub struct Parts {
@@ -77,8 +88,14 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
     /// The first and the last port of proxies that are registered along with services.
     pub sidecar_ports: (u16, u16),
-    /// Its bounds.
-    pub limits: HttpLimits,
+    /// What is let in.
+    pub rules: Arc<ArcSwap<HttpRules>>,
+    /// The log of the program.
+    pub monitor: Monitor,
+    /// Reads the configuration again.
+    pub reload: Reload,
+    /// Ends answers that would go on for ever.
+    pub stop: CancellationToken,
     /// Cancelling it has the node leave and stop.
     pub leave: CancellationToken,
 }
@@ -96,8 +113,12 @@ pub struct Api {
     sidecar_ports: (u16, u16),
     /// Whose turn it is to look for a port among them.
     sidecar_turn: tokio::sync::Mutex<()>,
-    limits: HttpLimits,
+    rules: Arc<ArcSwap<HttpRules>>,
+    monitor: Monitor,
+    reload: Reload,
+    stop: CancellationToken,
     answers: answers::Answers,
+    zipped: zip::Zipped,
     leave: CancellationToken,
 }
 
@@ -105,23 +126,25 @@ impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Api> {
-        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, sidecar_ports, limits, leave } =
-            parts;
-        let (events, answers) = (Events::default(), answers::Answers::default());
-        let sidecar_turn = tokio::sync::Mutex::default();
+        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, .. } = parts;
+        let Parts { sidecar_ports, rules, monitor, reload, stop, leave, .. } = parts;
         Arc::new(Api {
             cluster,
             checks,
             sessions,
             authority,
-            events,
+            events: Events::default(),
             acl,
             identity,
             telemetry,
             sidecar_ports,
-            sidecar_turn,
-            limits,
-            answers,
+            sidecar_turn: tokio::sync::Mutex::default(),
+            rules,
+            monitor,
+            reload,
+            stop,
+            answers: answers::Answers::default(),
+            zipped: zip::Zipped::default(),
             leave,
         })
     }

@@ -8,17 +8,17 @@ use callboard_proto::api::query::QueryError;
 use callboard_proto::api::valid::InvalidRequest;
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION, VARY};
 use http::{HeaderName, HeaderValue, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::ser::PrettyFormatter;
 
+use super::payload::Payload;
 use crate::acl::{Denial, UnknownToken};
 use crate::check::BeatError;
 use crate::cluster;
 use crate::registry::{AclRefusal, Refusal};
 
 /// A finished answer.
-pub(super) type Response = http::Response<Full<Bytes>>;
+pub(super) type Response = http::Response<Payload>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -148,12 +148,12 @@ impl Failure {
 
 /// An answer without a body.
 pub(super) fn empty() -> Response {
-    Response::new(Full::default())
+    Response::new(Payload::default())
 }
 
 /// A text.
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(text.into()));
+    let mut response = Response::new(Payload::Whole(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, PLAIN);
     response
@@ -161,7 +161,7 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
 
 /// A JSON document that is already encoded.
 pub(super) fn json_bytes(body: Bytes) -> Response {
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Payload::Whole(body));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
 }

@@ -13,9 +13,9 @@ use super::describe::{Body, Parameter};
 use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
-    acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, catalog, catalog_write, config,
-    connect, connect_agent, discovery_chain, event, health, intention, kv, members, openapi, query, session, status,
-    txn,
+    acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, catalog,
+    catalog_write, config, connect, connect_agent, discovery_chain, event, health, intention, kv, members, openapi,
+    query, session, status, txn,
 };
 
 /// Every route, family by family.
@@ -28,6 +28,7 @@ const FAMILIES: &[&[Route]] = &[
     acl_token::ROUTES,
     agent::ROUTES,
     agent_checks::ROUTES,
+    agent_node::ROUTES,
     catalog::ROUTES,
     catalog_write::ROUTES,
     config::ROUTES,

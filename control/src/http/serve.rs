@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_proto::kv::VALUE_MAX;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -105,24 +104,6 @@ impl Door {
     }
 }
 
-/// Bounds of the HTTP interface.
-#[derive(Debug, Clone, Copy)]
-pub struct HttpLimits {
-    /// The most connections from one address; further ones are told so and closed. An HTTP/2 connection carries up to
-    /// 1024 requests at a time.
-    pub connections_per_client: usize,
-    /// The largest value of a key, in bytes.
-    pub kv_value_max: usize,
-    /// The largest body of a transaction, in bytes.
-    pub txn_body_max: usize,
-}
-
-impl Default for HttpLimits {
-    fn default() -> HttpLimits {
-        HttpLimits { connections_per_client: 200, kv_value_max: VALUE_MAX, txn_body_max: 512 * 1024 }
-    }
-}
-
 /// Connections by address.
 #[derive(Clone, Default)]
 struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
@@ -185,7 +166,8 @@ async fn accept(api: &Arc<Api>, door: &Door, clients: &Clients, connections: &Ta
                 continue;
             }
         };
-        match (clients.enter(peer, api.limits.connections_per_client), arrived) {
+        let most = api.rules.load().connections_per_client;
+        match (clients.enter(peer, most), arrived) {
             (Some(place), Arrived::Tcp(stream)) => {
                 connections.spawn(over_tcp(api.clone(), stream, place, stop.clone()));
             }
@@ -198,10 +180,10 @@ async fn accept(api: &Arc<Api>, door: &Door, clients: &Clients, connections: &Ta
                 connections.spawn(over_unix(api.clone(), stream, place, stop.clone()));
             }
             (None, Arrived::Tcp(stream)) => {
-                connections.spawn(refuse(stream, api.limits.connections_per_client));
+                connections.spawn(refuse(stream, most));
             }
             (None, Arrived::Unix(stream)) => {
-                connections.spawn(refuse(stream, api.limits.connections_per_client));
+                connections.spawn(refuse(stream, most));
             }
         }
     }
@@ -224,8 +206,8 @@ async fn over_tcp(api: Arc<Api>, stream: TcpStream, place: Place, stop: Cancella
             return;
         }
         // Boxed: a waiting HTTP/1 connection must not carry the larger state of an HTTP/2 one.
-        Ok(Ok(true)) => Box::pin(multiplexed(&api, stream, Wrap::None, stop)).await,
-        Ok(Ok(false)) => plain(&api, stream, Wrap::None, stop).await,
+        Ok(Ok(true)) => Box::pin(multiplexed(&api, stream, Wrap::None, Some(place.address), stop)).await,
+        Ok(Ok(false)) => plain(&api, stream, Wrap::None, Some(place.address), stop).await,
     };
     if let Err(error) = result {
         debug!(error = &error as &dyn std::error::Error, "connection ended");
@@ -252,8 +234,8 @@ async fn over_tls(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, place
             return;
         }
         Ok(Ok(stream)) => match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Box::pin(multiplexed(&api, stream, Wrap::Tls, stop)).await,
-            _ => Box::pin(plain(&api, stream, Wrap::Tls, stop)).await,
+            Some(b"h2") => Box::pin(multiplexed(&api, stream, Wrap::Tls, Some(place.address), stop)).await,
+            _ => Box::pin(plain(&api, stream, Wrap::Tls, Some(place.address), stop)).await,
         },
     };
     if let Err(error) = result {
@@ -264,7 +246,7 @@ async fn over_tls(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, place
 
 async fn over_unix(api: Arc<Api>, stream: UnixStream, place: Place, stop: CancellationToken) {
     let _open = api.telemetry.connection();
-    if let Err(error) = plain(&api, stream, Wrap::None, stop).await {
+    if let Err(error) = plain(&api, stream, Wrap::None, None, stop).await {
         debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
     drop(place);
@@ -285,18 +267,19 @@ async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Serves HTTP/1.1: one request at a time.
-async fn plain<S>(api: &Api, stream: S, wrap: Wrap, stop: CancellationToken) -> hyper::Result<()>
+async fn plain<S>(api: &Api, stream: S, wrap: Wrap, peer: Option<IpAddr>, stop: CancellationToken) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request| async move {
-        let mut response = handle(api, request).await;
+        let mut response = handle(api, request, peer).await;
         wrap.mark(&mut response);
         Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_MAX)
+        .max_buf_size(api.rules.load().header_bytes_max)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -310,14 +293,20 @@ where
 }
 
 /// Serves HTTP/2: many requests at a time, each its own task.
-async fn multiplexed<S>(api: &Arc<Api>, stream: S, wrap: Wrap, stop: CancellationToken) -> hyper::Result<()>
+async fn multiplexed<S>(
+    api: &Arc<Api>,
+    stream: S,
+    wrap: Wrap,
+    peer: Option<IpAddr>,
+    stop: CancellationToken,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request| {
         let api = api.clone();
         async move {
-            let mut response = handle(&api, request).await;
+            let mut response = handle(&api, request, peer).await;
             wrap.mark(&mut response);
             Ok::<_, Infallible>(response)
         }

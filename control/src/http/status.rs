@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::describe::*;
 use super::members;
+use super::payload::Payload;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes::{Route, get, now};
@@ -35,7 +36,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/metrics",
         operations: &[get("This node's numbers as Prometheus text", |call| now(metrics(call))).gives(Body::Text)],
     },
-    Route { path: "/ui/", operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest))))] },
+    Route {
+        path: "/ui/",
+        operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest).map(Payload::Whole))))],
+    },
 ];
 
 fn leader(call: &Call<'_>) -> Result<Response, Failure> {
@@ -62,23 +66,23 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
     let services = registry.instances_on(&identity.node_name).count();
     let meta: serde_json::Map<String, Value> =
         identity.node().meta.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
-    let client: Vec<String> = identity.client.iter().map(ToString::to_string).collect();
+    let mut debug = json!({
+        "Datacenter": identity.datacenter, "NodeName": identity.node_name, "BindAddr": identity.bind.to_string(),
+        "AdvertiseAddrLAN": identity.advertise.to_string(), "HTTPPort": identity.http_port, "HTTPSPort": -1,
+        "DNSPort": identity.dns_port, "ServerPort": identity.server_port, "SerfPortLAN": identity.serf_port,
+        "SerfPortWAN": identity.serf_wan_port, "ACLsEnabled": acl, "ACLDefaultPolicy": api.acl.fallback().as_str(),
+        "DNSDomain": identity.domain,
+    });
+    if let (Value::Object(debug), Value::Object(settings)) = (&mut debug, &**identity.settings.load()) {
+        debug.extend(settings.clone());
+    }
+    debug["Bootstrap"] = json!(identity.bootstrap);
     let body = json!({
         "Config": {
             "Datacenter": identity.datacenter, "PrimaryDatacenter": identity.datacenter, "NodeName": identity.node_name,
             "NodeID": identity.node_id, "Revision": "", "Server": identity.server, "Version": VERSION, "BuildDate": "",
         },
-        "DebugConfig": {
-            "Datacenter": identity.datacenter, "NodeName": identity.node_name, "ServerMode": identity.server, "DevMode": identity.dev,
-            "Bootstrap": identity.bootstrap, "ClientAddrs": client, "BindAddr": identity.bind.to_string(),
-            "AdvertiseAddrLAN": identity.advertise.to_string(), "HTTPPort": identity.http_port, "HTTPSPort": -1,
-            "DNSPort": identity.dns_port, "GRPCPort": -1, "GRPCTLSPort": -1, "ServerPort": identity.server_port,
-            "SerfPortLAN": identity.serf_port, "SerfPortWAN": identity.serf_wan_port, "ConnectEnabled": false,
-            "ACLsEnabled": acl, "ACLDefaultPolicy": api.acl.fallback().as_str(), "DNSDomain": identity.domain,
-            "EnableRemoteScriptChecks": api.checks.scripts_enabled(),
-            "EnableLocalScriptChecks": api.checks.scripts_local_enabled(),
-            "UIConfig": {"Enabled": identity.console},
-        },
+        "DebugConfig": debug,
         "Coord": {"Vec": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5},
         "Member": members::own(api),
         "Stats": {

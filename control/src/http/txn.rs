@@ -41,7 +41,7 @@ pub(super) const ROUTES: &[Route] = &[Route {
 
 async fn txn(call: &mut Call<'_>) -> Result<Response, Failure> {
     let options = call.read_options()?;
-    let max = call.api.limits.txn_body_max;
+    let max = call.api.rules.load().txn_body_max;
     let body = call.body(max).await.map_err(|failure| match failure {
         Failure::TooLarge(_) => Failure::TooLarge(format!(
             "Request body too large, max size: {max} bytes. Split the transaction, or keep large values elsewhere."
@@ -163,7 +163,7 @@ fn operation(call: &Call<'_>, request: TxnOpRequest) -> Result<Option<TxnOp>, Fa
 
 fn key_operation(call: &Call<'_>, request: TxnKvRequest) -> Result<TxnOp, Failure> {
     let value = request.value.0;
-    let max = call.api.limits.kv_value_max;
+    let max = call.api.rules.load().kv_value_max;
     if value.len() > max {
         let text = format!("Value for key {:?} is too large ({} > {max} bytes)", request.key, value.len());
         return Err(Failure::TooLarge(text));
