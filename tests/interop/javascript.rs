@@ -11,7 +11,7 @@ use callboard_tests::process::Process;
 use serde_json::json;
 
 use crate::file;
-use crate::methods::{TOKEN, guarded};
+use crate::methods::{Guest, TOKEN, guarded};
 
 #[test]
 fn the_watch_of_node_consul_sees_every_change_and_nothing_else() {
@@ -25,7 +25,9 @@ fn every_method_of_node_consul_works() {
     let node = Node::dev_with(&["-enable-script-checks"]);
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let guarded = guarded(folder.path());
-    let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN});
+    let guest = Guest::start(folder.path());
+    let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN,
+        "joined": guest.gossip});
     let _ = run("node_methods.mjs", &settings.to_string());
 }
 

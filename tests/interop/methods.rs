@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use callboard_tests::binaries;
+use callboard_tests::http::Http;
 use callboard_tests::needs;
-use callboard_tests::node::Node;
+use callboard_tests::node::{Node, addresses};
 use callboard_tests::process::Process;
 use serde_json::{Value, json};
 
@@ -28,7 +30,9 @@ fn every_method_of_py_consul_works() {
     let node = Node::dev_with(&["-enable-script-checks"]);
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let guarded = guarded(folder.path());
-    let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN});
+    let guest = Guest::start(folder.path());
+    let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN,
+        "joined": guest.gossip, "joined_pid": guest.process.pid()});
     every_method("py-consul", "py_consul.py", &settings);
 }
 
@@ -41,6 +45,25 @@ pub(crate) fn guarded(folder: &Path) -> Node {
     let path = folder.join("acl.json");
     std::fs::write(&path, settings.to_string()).expect("a file can be written");
     Node::dev_with(&["-config-file", &path.to_string_lossy()])
+}
+
+/// A node without a vote, named `n2`, that knows nobody yet.
+pub(crate) struct Guest {
+    /// Its process.
+    pub(crate) process: Process,
+    /// Where it may be joined.
+    pub(crate) gossip: String,
+}
+
+impl Guest {
+    pub(crate) fn start(folder: &Path) -> Self {
+        let mut command = Command::new(binaries::control());
+        command.args(["agent", "-node", "n2", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "-1"]);
+        command.args(["-http-port", "0", "-server-port", "0", "-serf-lan-port", "0"]);
+        let process = Process::start(command.arg("-data-dir").arg(folder.join("n2")));
+        let own = Http::new(addresses(&process).0).get("/v1/agent/self").ok().json();
+        Self { process, gossip: format!("127.0.0.1:{}", own["Member"]["Port"]) }
+    }
 }
 
 /// Runs a script with the Python that has `package`, and shows what it counted.

@@ -651,9 +651,8 @@ def asynchronously(c):
 
 # What is not served yet.
 ABSENT = [
-    "coordinate.", "operator.", "acl.", "snapshot.", "agent.token.", "agent.reload", "agent.metrics", "agent.join", "agent.force_leave", "agent.monitor", "agent.leave",
-    "catalog.gateway_services", "health.ingress", "agent.service.register", "catalog.service", "health.service",
-    "config.list",
+    "coordinate.", "operator.", "snapshot.", "agent.reload", "agent.metrics", "agent.monitor", "agent.leave",
+    "catalog.gateway_services", "health.ingress", "catalog.service", "health.service", "config.list",
 ]
 
 

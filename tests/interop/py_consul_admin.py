@@ -318,7 +318,7 @@ def _(c, a):
 @case("acl.policy.update")
 def _(c, a):
     own = policy_id(a, "p-1")
-    rules = {"key_prefix": {"b/": {"policy": "write"}}}
+    rules = {"key_prefix": {"b/": {"policy": "write"}, "c/": {"policy": "read"}}}
     assert a.acl.policy.update(own, "p-2", description="e", rules=rules)["Name"] == "p-2"
     assert a.acl.policy.read(own)["Description"] == "e"
 

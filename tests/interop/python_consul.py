@@ -472,7 +472,7 @@ def _(c):
 
 
 # What is not served yet.
-ABSENT = ["coordinate.", "operator.", "agent.join", "agent.force_leave"]
+ABSENT = ["coordinate.", "operator."]
 
 
 def main():

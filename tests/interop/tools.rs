@@ -7,7 +7,7 @@ use std::time::Duration;
 use callboard_tests::needs;
 use callboard_tests::node::Node;
 use callboard_tests::process::Process;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,6 +48,20 @@ fn curl_speaks_the_plain_api() {
         &[&counted[..], &[&url("/kv/foo?raw"), "--next", "--silent"], &counted[..], &[&url("/kv/foo?raw")]].concat(),
     );
     assert_eq!(twice, "news1 news0 ");
+}
+
+#[test]
+fn curl_speaks_through_a_socket_of_the_file_system() {
+    let Some(curl) = needs::program("curl") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let socket = folder.path().join("http.sock");
+    let settings = json!({"addresses": {"http": format!("127.0.0.1 unix://{}", socket.display())}});
+    let path = folder.path().join("settings.json");
+    std::fs::write(&path, settings.to_string()).expect("the folder can be written to");
+    let node = Node::dev_with(&["-config-file", &path.to_string_lossy()]);
+    let _ = node.http.put("/v1/kv/foo", "bar").ok();
+    let url = "http://localhost/v1/kv/foo?raw";
+    assert_eq!(said(Command::new(curl).args(["--silent", "--unix-socket"]).arg(&socket).arg(url)), "bar");
 }
 
 #[test]
