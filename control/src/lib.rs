@@ -8,7 +8,8 @@
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
 //! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`]
-//!   remembers what was only said, [`query`] knows what a prepared query finds;
+//!   remembers what was only said, [`query`] knows what a prepared query finds,
+//!   [`snapshot`] keeps a registry elsewhere;
 //! - [`definitions`] keeps registered what files define, [`reload`] reads them again, [`monitor`] lets the log be heard.
 //!
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
@@ -42,6 +43,7 @@ pub mod reload;
 pub mod server;
 pub mod session;
 mod settings;
+pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
 pub mod watch;

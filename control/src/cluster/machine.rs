@@ -67,7 +67,10 @@ impl Machine for RegistryMachine {
             // Before anyone can see that the locks are free.
             self.delays.begin(touched.lost());
             self.publish();
-            self.hub.publish(&touched);
+            match touched.is_replaced() {
+                true => self.hub.abandon(),
+                false => self.hub.publish(&touched),
+            }
         }
         answers
     }

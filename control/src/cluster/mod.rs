@@ -40,6 +40,7 @@ use self::router::{Reads, Router};
 pub use self::rpc::Beaten;
 use self::rpc::{Addresses, Caller, Sure};
 use crate::identity::node_uuid;
+use crate::registry::restore::{PIECE_MAX, Piece, RestoreCommand};
 use crate::registry::{Command, Outcome, Refusal, Registry};
 use crate::watch::Hub;
 
@@ -303,6 +304,23 @@ impl Cluster {
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.load_full()
+    }
+
+    /// Replaces everything by a state as a checkpoint writes it. Whoever waits for anything is woken.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is no state, or another restore began meanwhile: then nothing was replaced. Else see
+    /// [`Error`] for what is true after each.
+    pub async fn restore(&self, state: &[u8]) -> Result<(), Error> {
+        let id = Text::from(uuid::Uuid::new_v4().to_string());
+        let step = async |command| self.propose(Command::Restore(command)).await.map(|_| ());
+        step(RestoreCommand::Begin { id: id.clone(), size: state.len() as u64 }).await?;
+        let mut offset = 0;
+        for piece in state.chunks(PIECE_MAX) {
+            step(RestoreCommand::Piece { id: id.clone(), offset, bytes: Piece(piece.into()) }).await?;
+            offset += piece.len() as u64;
+        }
+        step(RestoreCommand::Finish { id }).await
     }
 
     /// Where readers wait.

@@ -77,7 +77,9 @@ pub(super) async fn read<Q: Question>(
     question.permit(&call.access_in(&view.registry)?)?;
     let mut past = seen;
     let deadline = Instant::now() + api.rules.load().wait(options.wait, fastrand::u64(..));
-    while question.index(&view.registry).on_wire() <= past {
+    // Where the whole state was replaced, what was seen before means nothing.
+    let lineage = view.registry.lineage();
+    while view.registry.lineage() == lineage && question.index(&view.registry).on_wire() <= past {
         let was_absent = question.is_absent(&view.registry);
         // A waiter holds no state: the registry it looked at may be replaced meanwhile.
         drop(view);
@@ -87,7 +89,7 @@ pub(super) async fn read<Q: Question>(
                 break false;
             }
             let registry = api.cluster.registry();
-            if was_absent && question.is_absent(&registry) {
+            if was_absent && question.is_absent(&registry) && registry.lineage() == lineage {
                 past = past.max(question.index(&registry));
             } else {
                 break true;

@@ -42,8 +42,11 @@ mod select;
 mod serve;
 mod session;
 mod sidecar;
+mod snapshot;
 mod status;
 mod txn;
+mod ui;
+mod usage;
 mod zip;
 
 use std::pin::Pin;

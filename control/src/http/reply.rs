@@ -166,6 +166,11 @@ pub(super) fn json_bytes(body: Bytes) -> Response {
     response
 }
 
+/// Bytes of whatever kind the caller says.
+pub(super) fn bytes(body: Bytes) -> Response {
+    Response::new(Full::new(body))
+}
+
 /// A JSON document.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T, pretty: bool) -> Response {
     json_bytes(encode(value, pretty))

@@ -15,7 +15,7 @@ use super::request::Call;
 use super::{
     acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, catalog,
     catalog_write, config, connect, connect_agent, discovery_chain, event, health, intention, kv, members, openapi,
-    query, session, status, txn,
+    query, session, snapshot, status, txn, ui, usage,
 };
 
 /// Every route, family by family.
@@ -43,8 +43,11 @@ const FAMILIES: &[&[Route]] = &[
     openapi::ROUTES,
     query::ROUTES,
     session::ROUTES,
+    snapshot::ROUTES,
     status::ROUTES,
     txn::ROUTES,
+    ui::ROUTES,
+    usage::ROUTES,
 ];
 
 /// An answer that is being found.

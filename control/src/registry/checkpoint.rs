@@ -18,6 +18,7 @@ use super::acl::{AclRows, AclTables};
 use super::config_entry::{ConfigRow, folded};
 use super::connect::ConnectTable;
 use super::query::{QueryBody, QueryRow};
+use super::restore::Staged;
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
@@ -51,6 +52,7 @@ struct Rows {
     queries_changed: Index,
     acl: AclRows,
     connect: ConnectTable,
+    staged: Option<Staged>,
 }
 
 /// What is in every format. Instances and services carry their place, which their rows do not.
@@ -80,6 +82,7 @@ impl Rows {
             queries_changed: Index::ZERO,
             acl: AclRows::default(),
             connect: ConnectTable::default(),
+            staged: None,
         }
     }
 }
@@ -90,7 +93,29 @@ impl Registry {
     /// # Errors
     /// When writing fails.
     pub fn write_to(&self, mut to: &mut dyn Write) -> Result<(), CheckpointError> {
-        let first = FirstRows {
+        let first = self.first_rows();
+        let queries = self.queries.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect();
+        let rows = Rows {
+            first,
+            queries,
+            queries_changed: self.queries.changed,
+            acl: self.acl.rows(),
+            connect: self.connect.clone(),
+            staged: self.staged.clone(),
+        };
+        to.write_all(&[FORMAT])?;
+        postcard::to_io(&rows, &mut to)?;
+        Ok(())
+    }
+
+    /// The same in the format before.
+    #[cfg(test)]
+    pub(super) fn old_bytes(&self) -> Vec<u8> {
+        postcard::to_extend(&self.first_rows(), vec![FORMAT_OLD]).expect("rows always encode")
+    }
+
+    fn first_rows(&self) -> FirstRows {
+        FirstRows {
             index: self.index,
             tables: self.tables,
             nodes: self.nodes.values().cloned().collect(),
@@ -104,18 +129,7 @@ impl Registry {
             config: self.config.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
             slots: self.slots.rows(),
             config_changed: self.config.changed.iter().map(|(kind, index)| (*kind, *index)).collect(),
-        };
-        let queries = self.queries.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect();
-        let rows = Rows {
-            first,
-            queries,
-            queries_changed: self.queries.changed,
-            acl: self.acl.rows(),
-            connect: self.connect.clone(),
-        };
-        to.write_all(&[FORMAT])?;
-        postcard::to_io(&rows, &mut to)?;
-        Ok(())
+        }
     }
 
     /// Reads a whole registry.
@@ -137,7 +151,7 @@ impl Registry {
     }
 
     fn from_rows(rows: Rows) -> Result<Registry, String> {
-        let Rows { first, queries, queries_changed, acl, connect } = rows;
+        let Rows { first, queries, queries_changed, acl, connect, staged } = rows;
         let mut registry = Registry::from_first(first)?;
         for (body, created, modified) in queries {
             registry.queries.insert(QueryRow::read(body, created, modified)?);
@@ -145,6 +159,7 @@ impl Registry {
         registry.queries.changed = queries_changed;
         registry.acl = AclTables::from_rows(acl);
         registry.connect = connect;
+        registry.staged = staged;
         Ok(registry)
     }
 

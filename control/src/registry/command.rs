@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::acl::{AclCommand, AclRefusal};
 use super::connect::{ConnectCommand, ROOTS_MAX};
 use super::query::QueryCommand;
+use super::restore::RestoreCommand;
 use super::txn::{TxnOp, TxnOutcome};
 
 /// A write.
@@ -113,6 +114,8 @@ pub enum Command {
     Txn(Vec<TxnOp>),
     /// Writes prepared queries.
     Query(QueryCommand),
+    /// Replaces everything, step by step.
+    Restore(RestoreCommand),
 }
 
 /// Whether an empty node is kept.
@@ -259,4 +262,7 @@ pub enum Refusal {
     /// A prepared query is wrong, or in the way of another one.
     #[error("{0}")]
     Query(String),
+    /// The state cannot take the place of the present one.
+    #[error("restoring: {0}")]
+    Restore(String),
 }

@@ -14,6 +14,7 @@ mod config_entry;
 mod connect;
 mod kv;
 mod query;
+pub mod restore;
 mod session;
 mod slots;
 pub mod topic;
@@ -70,6 +71,7 @@ pub struct Registry {
     connect: ConnectTable,
     slots: SlotTable,
     queries: QueryTable,
+    staged: Option<restore::Staged>,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
     lineage: u64,
@@ -136,6 +138,7 @@ impl Registry {
             Command::SessionDestroy { id } => self.end_session(&id, &mut change),
             Command::Acl(command) => self.write_acl(command, &mut change),
             Command::Query(command) => self.apply_query(command, &mut change),
+            Command::Restore(command) => self.apply_restore(command, change.touched),
             Command::Txn(ops) => self.apply_txn(ops, &mut change),
         };
         if change.changed {

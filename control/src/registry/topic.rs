@@ -43,6 +43,7 @@ pub enum Topic {
 pub struct Touched {
     topics: BTreeSet<Topic>,
     lost: Vec<(Text, Duration)>,
+    replaced: bool,
 }
 
 impl Touched {
@@ -60,6 +61,7 @@ impl Touched {
     pub fn absorb(&mut self, other: Touched) {
         self.topics.extend(other.topics);
         self.lost.extend(other.lost);
+        self.replaced |= other.replaced;
     }
 
     /// The keys whose holders' sessions ended, and for how long nobody may take each.
@@ -76,6 +78,17 @@ impl Touched {
     /// Whether nothing was touched.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
+        self.topics.is_empty() && !self.replaced
+    }
+
+    /// Notes that everything was replaced.
+    pub fn replace(&mut self) {
+        self.replaced = true;
+    }
+
+    /// Whether everything was replaced, which is news to everyone.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced
     }
 }

@@ -3,6 +3,7 @@
 mod acl;
 mod config_entries;
 mod queries;
+mod restore;
 mod sessions;
 mod txn;
 
