@@ -9,7 +9,7 @@
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
 //! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`]
 //!   remembers what was only said, [`query`] knows what a prepared query finds,
-//!   [`snapshot`] keeps a registry elsewhere;
+//!   [`gateway`] which gateways carry a service, [`snapshot`] keeps a registry elsewhere;
 //! - [`definitions`] keeps registered what files define, [`reload`] reads them again, [`monitor`] lets the log be heard.
 //!
 //! Nothing imports `server` or `cli`; no module below `server` sees [`config::Config`]; the registry
@@ -30,6 +30,7 @@ pub mod definitions;
 pub mod dns;
 pub mod error;
 pub mod event;
+pub mod gateway;
 pub mod hcl;
 pub mod host;
 pub mod http;

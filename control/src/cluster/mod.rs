@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use callboard_consensus::{Bootstrap, Options, Raft, Status};
 use callboard_proto::api::query::Consistency;
+use callboard_proto::text::Text;
 use callboard_proto::{CheckId, NodeName};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;

@@ -14,6 +14,7 @@ use callboard_proto::{CheckStatus, Instance, InstanceId, Node, NodeName, Service
 
 use super::Seen;
 use crate::acl::{Access, Secret};
+use crate::gateway::ingress;
 use crate::identity::CONSUL_SERVICE;
 use crate::query::{Fit, fits};
 use crate::registry::{Registry, Resolved};
@@ -46,6 +47,7 @@ enum Wanted {
     Service { service: String, tag: Option<String> },
     Connect { service: String },
     Query { query: String },
+    Ingress { service: String },
 }
 
 impl Rows {
@@ -77,6 +79,7 @@ impl Rows {
         let wanted = match lookup {
             Lookup::Service { service, tag } => Wanted::Service { service: service.clone(), tag: tag.clone() },
             Lookup::Connect { service } => Wanted::Connect { service: service.clone() },
+            Lookup::Ingress { service } => Wanted::Ingress { service: service.clone() },
             Lookup::Query { query } => Wanted::Query { query: query.clone() },
             Lookup::Apex | Lookup::NameServers => Wanted::Service { service: CONSUL_SERVICE.to_owned(), tag: None },
             _ => return Arc::default(),
@@ -97,7 +100,7 @@ impl Rows {
 fn find(seen: &Seen, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstance]> {
     let (service, tag) = match wanted {
         Wanted::Service { service, tag } => (service, tag.as_deref()),
-        Wanted::Connect { service } => (service, None),
+        Wanted::Connect { service } | Wanted::Ingress { service } => (service, None),
         Wanted::Query { query } => return find_query(seen, query),
     };
     let Seen { registry, access, .. } = seen;
@@ -109,8 +112,10 @@ fn find(seen: &Seen, wanted: &Wanted, only_passing: bool) -> Arc<[HealthyInstanc
         let weight = weight(registry, &node.name, instance, only_passing)?;
         Some(HealthyInstance { node: node.clone(), instance: instance.clone(), weight })
     };
-    if matches!(wanted, Wanted::Connect { .. }) {
-        return registry.mesh_service(&name).filter_map(healthy).collect();
+    match wanted {
+        Wanted::Connect { .. } => return registry.mesh_service(&name).filter_map(healthy).collect(),
+        Wanted::Ingress { .. } => return ingress(registry, service).into_iter().filter_map(healthy).collect(),
+        Wanted::Service { .. } | Wanted::Query { .. } => {}
     }
     let tagged =
         |instance: &Instance| tag.is_none_or(|wanted| instance.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)));
@@ -171,11 +176,13 @@ pub(super) fn found<'a>(
             let node = node.filter(|node| may_see_node(access, node));
             node.map_or(Found::Nothing, |node| Found::Node(node_row(node)))
         }
-        Lookup::Service { service, .. } | Lookup::Connect { service } => Found::Instances {
-            rows: healthy.iter().map(instance_row).collect(),
-            order: Order::Shuffled,
-            ttl: settings.service_ttl.of(service),
-        },
+        Lookup::Service { service, .. } | Lookup::Connect { service } | Lookup::Ingress { service } => {
+            Found::Instances {
+                rows: healthy.iter().map(instance_row).collect(),
+                order: Order::Shuffled,
+                ttl: settings.service_ttl.of(service),
+            }
+        }
         Lookup::Query { query } => match registry.resolve_query(query) {
             Ok(Some(resolved)) => Found::Instances {
                 rows: healthy.iter().map(instance_row).collect(),
@@ -189,7 +196,7 @@ pub(super) fn found<'a>(
         },
         Lookup::Reverse(address) => names(registry, access, *address),
         // An address is in the name itself. Of the others the registry keeps nothing yet.
-        Lookup::Address(_) | Lookup::Ingress { .. } | Lookup::Virtual { .. } => Found::Nothing,
+        Lookup::Address(_) | Lookup::Virtual { .. } => Found::Nothing,
         Lookup::ForeignDatacenter { .. } | Lookup::Unknown | Lookup::OutsideDomain => Found::Nothing,
     }
 }

@@ -25,6 +25,7 @@ mod describe;
 mod discovery_chain;
 mod dispatch;
 mod event;
+mod gateway;
 mod health;
 mod intention;
 mod intention_write;

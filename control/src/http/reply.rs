@@ -168,7 +168,7 @@ pub(super) fn json_bytes(body: Bytes) -> Response {
 
 /// Bytes of whatever kind the caller says.
 pub(super) fn bytes(body: Bytes) -> Response {
-    Response::new(Full::new(body))
+    Response::new(Payload::Whole(body))
 }
 
 /// A JSON document.

@@ -14,8 +14,8 @@ use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
     acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, catalog,
-    catalog_write, config, connect, connect_agent, discovery_chain, event, health, intention, kv, members, openapi,
-    query, session, snapshot, status, txn, ui, usage,
+    catalog_write, config, connect, connect_agent, discovery_chain, event, gateway, health, intention, kv, members,
+    openapi, query, session, snapshot, status, txn, ui, usage,
 };
 
 /// Every route, family by family.
@@ -36,6 +36,7 @@ const FAMILIES: &[&[Route]] = &[
     connect_agent::ROUTES,
     discovery_chain::ROUTES,
     event::ROUTES,
+    gateway::ROUTES,
     health::ROUTES,
     intention::ROUTES,
     kv::ROUTES,

@@ -13,6 +13,7 @@ pub mod connect;
 pub mod decode;
 pub mod discovery_chain;
 pub mod event;
+pub mod gateway;
 pub mod health;
 pub mod intention;
 pub mod kv;

@@ -21,6 +21,11 @@ fn registry() -> Registry {
     };
     add(&mut registry, proxy);
     register(&mut registry, node("n2.example", "db.example.com"), None, Vec::new());
+    let gateway = Instance { kind: "ingress-gateway".into(), ..instance("in", "in", "10.0.0.6", 8080, &[]) };
+    add(&mut registry, gateway);
+    let body =
+        r#"{"Kind": "ingress-gateway", "Name": "in", "Listeners": [{"Port": 8080, "Services": [{"Name": "six"}]}]}"#;
+    registry.apply(Command::ConfigSet { body: body.into(), cas: None }, &mut Touched::default());
     let query = |id: &str, body: &str| {
         let body = format!(r#"{{"ID": "00000000-0000-0000-0000-00000000000{id}", {body}}}"#);
         Command::Query(QueryCommand::Create(QueryBody(body.into())))
@@ -89,6 +94,7 @@ async fn names_as_recorded() {
         ("t-six.query.consul.", AAAA, vec!["NoError aa", "t-six.query.consul. 0 AAAA 2001:db8::1"]),
         ("t-down.query.consul.", A, nothing.clone()),
         ("web.ingress.consul.", A, nothing.clone()),
+        ("six.ingress.consul.", A, vec!["NoError aa", "six.ingress.consul. 0 A 10.0.0.6"]),
         ("web.virtual.consul.", A, nothing.clone()),
         ("none.connect.consul.", A, nothing.clone()),
         ("web.connect.consul.", A, vec!["NoError aa", "web.connect.consul. 0 A 10.0.0.5"]),
