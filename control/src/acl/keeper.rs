@@ -76,8 +76,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_leader_ends_what_is_over() {
-        let options = ClusterOptions { data_dir: None, address: "127.0.0.1:8300".to_owned() };
-        let cluster = Cluster::start(options).await.unwrap();
+        let cluster = Cluster::start(ClusterOptions::alone().await).await.unwrap();
         cluster.subscribe().wait_for(|status| status.ready).await.unwrap();
         let put = async |secret: &str, expires: Option<u64>| {
             let token = seed::token(&Secret::new(secret), "", Sources::default(), Duration::ZERO);
