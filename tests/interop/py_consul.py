@@ -651,8 +651,10 @@ def asynchronously(c):
 
 # What is not served yet.
 ABSENT = [
-    "coordinate.", "operator.", "snapshot.", "agent.reload", "agent.metrics", "agent.monitor", "agent.leave",
-    "catalog.gateway_services", "health.ingress", "catalog.service", "health.service", "config.list",
+    "coordinate.", "catalog.service", "health.service", "config.list", "operator.raft_config", "operator.raft_remove_peer",
+    "operator.raft_transfer_leader", "operator.autopilot_configuration", "operator.update_autopilot_configuration",
+    "operator.autopilot_health", "operator.keyring_list", "operator.keyring_install", "operator.keyring_use",
+    "operator.keyring_remove",
 ]
 
 

@@ -605,19 +605,26 @@ def _(c, a):
 
 @case("agent.monitor")
 def _(c, a):
-    # The package reads until the stream ends: the node's end ends it, in the case that follows.
     raises(Refused, c.agent.monitor, loglevel="nonsense")
+    # The package reads until the stream ends: the node's end ends it, in the case that follows.
+    begun = threading.Event()
     c.streamed = []
+
+    def note(response, **_):
+        if "/v1/agent/monitor" in response.url and response.status_code == 200:
+            begun.set()
 
     def read():
         try:
             c.streamed.append(c.agent.monitor(loglevel="debug"))
         except requests.RequestException as error:
-            c.streamed.append(error)
+            # The stream may also be cut.
+            c.streamed.append(str(error))
 
+    c.http.session.hooks["response"].append(note)
     c.reader = threading.Thread(target=read, daemon=True)
     c.reader.start()
-    assert c.reader.is_alive()
+    assert begun.wait(20), "the stream begins"
 
 
 @case("agent.leave")
@@ -630,4 +637,4 @@ def _(c, a):
 
     until("the node's end", gone)
     c.reader.join(10)
-    assert c.streamed and isinstance(c.streamed[0], str), c.streamed
+    assert c.streamed, "the stream ends with the node"

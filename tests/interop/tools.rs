@@ -24,6 +24,10 @@ fn curl_speaks_the_plain_api() {
     assert_eq!(said(&["-X", "PUT", "-d", body, &url("/agent/service/register")]), "");
     let entries: Value = serde_json::from_str(&said(&[&url("/health/service/web?pretty")])).expect("JSON is answered");
     assert_eq!(entries[0]["Service"]["Port"], 80);
+    // What is worth it is compressed for who asks for that.
+    let packed = said(&["--compressed", "--dump-header", "-", &url("/agent/self")]);
+    assert!(packed.to_lowercase().contains("content-encoding: gzip"), "{packed}");
+    assert!(packed.ends_with('}') || packed.ends_with("}\n"), "{packed}");
     // Errors are text, and --fail sees them.
     assert_eq!(said(&[&url("/kv/foo?index=abc")]), "Invalid index");
     let status = Command::new(&curl).args(["--silent", "--fail", &url("/kv/nothing")]).status().expect("curl starts");

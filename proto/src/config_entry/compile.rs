@@ -50,7 +50,7 @@ pub fn compile(entries: &dyn Entries, asked: Asked<'_>) -> Result<Chain, Invalid
         looks_inside: matches!(protocol, "http" | "http2" | "grpc"),
         nodes: BTreeMap::new(),
         targets: BTreeMap::new(),
-        customised: (protocol != found).then(|| format!("protocol={protocol}\n")).unwrap_or_default(),
+        customised: if protocol == found { String::new() } else { format!("protocol={protocol}\n") },
         under_way: BTreeSet::new(),
     };
     let start = compiler.start()?;
