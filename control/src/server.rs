@@ -23,7 +23,8 @@ use tracing::{error, info};
 use crate::acl::{self, Acl, AclSettings};
 use crate::check::{CheckSettings, Checks, watch};
 use crate::cluster::{
-    Beaten, Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, LeaderMemory, Network, retry_join,
+    Autopilot, Beaten, Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, LeaderMemory, Network,
+    retry_join,
 };
 use crate::config::{AgentFlags, ClusterSettings, Config, TlsInterface};
 use crate::connect::{self, Authority, AuthorityOptions};
@@ -331,7 +332,15 @@ fn cluster_options(
         failed_kept: cluster.reconnect_timeout,
     };
     let slowness = u32::try_from(cluster.raft_multiplier).unwrap_or(1);
-    Ok(ClusterOptions { data_dir, begin: begin(config), network, leader_wait: cluster.leader_wait, slowness })
+    let pilot = &cluster.autopilot;
+    let autopilot = Autopilot {
+        cleanup: pilot.cleanup_dead_servers,
+        stabilization: pilot.server_stabilization,
+        trailing_max: pilot.trailing_logs_max,
+        voters_min: pilot.quorum_min,
+    };
+    let leader_wait = cluster.leader_wait;
+    Ok(ClusterOptions { data_dir, begin: begin(config), network, leader_wait, slowness, autopilot })
 }
 
 /// Joins the members that are to be joined, and stops the node when it is to give up.

@@ -154,6 +154,51 @@ fn graceful_leave(mut leaver: Member, others: &[&Member]) {
 }
 
 #[test]
+fn three_servers_begin_together_and_lose_nothing_when_their_leader_is_killed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let flags = ["-server", "-bootstrap-expect", "3"];
+    let mut servers: Vec<Member> = ["s1", "s2", "s3"].map(|name| Member::start(name, dir.path(), &flags)).into();
+    servers[1].join(&servers[0]);
+    servers[2].join(&servers[0]);
+    servers.iter().for_each(until_led);
+    let leader = text(&servers[0].get("/v1/status/leader").expect("a leader"));
+    let of = |member: &Member| {
+        let own = member.get("/v1/agent/self").expect("itself");
+        format!("127.0.0.1:{}", text(&own["Member"]["Tags"]["port"]))
+    };
+    let mut acknowledged: Vec<String> = Vec::new();
+    for n in 0..60 {
+        let key = format!("before/{n}");
+        servers[n % 3].put(&format!("/v1/kv/{key}"), b"x");
+        acknowledged.push(key);
+    }
+    let at = servers.iter().position(|member| of(member) == leader).expect("the leader is one of them");
+    let mut killed = servers.remove(at);
+    killed.process.kill();
+    // Writes are tried until they are taken again: whoever is asked finds the new leader by itself.
+    for n in 0..60 {
+        let key = format!("after/{n}");
+        wait::until_true("a write to be taken", LONG, || {
+            let reply = servers[n % 2].http.request("PUT", &format!("/v1/kv/{key}"), b"x");
+            reply.is_ok_and(|reply| reply.status == 200)
+        });
+        acknowledged.push(key);
+    }
+    for key in &acknowledged {
+        for server in &servers {
+            assert!(server.get(&format!("/v1/kv/{key}")).is_some(), "{key} is lost on {}", server.name);
+            assert!(server.get(&format!("/v1/kv/{key}?consistent")).is_some(), "{key} is lost on {}", server.name);
+        }
+    }
+    for server in &servers {
+        assert_ne!(server.get("/v1/status/leader"), Some(Value::from(leader.as_str())));
+        wait::until_true("its health to be critical", LONG, || {
+            health(server, &killed.name).as_deref() == Some("critical")
+        });
+    }
+}
+
+#[test]
 fn a_member_that_is_killed_fails_and_can_be_taken_for_one_that_left() {
     let dir = tempfile::tempdir().expect("a folder");
     let one = bootstrapped("node1", dir.path());

@@ -113,6 +113,7 @@ impl Cluster {
                 log_index = self.now().await?;
                 Errands::Transacted(outcome)
             }
+            Errand::HandOver { heir } => Errands::Held(self.hand_over(heir).await),
             Errand::Dismiss { raft_id, node } => {
                 // Whoever is dismissed does not hear of the log any more, so there is nothing for it to wait for.
                 self.dismiss(raft_id, node).await?;

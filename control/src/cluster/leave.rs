@@ -45,7 +45,7 @@ impl Cluster {
         if let Err(error) = self.gossip.announce_leave().await {
             warn!(error = &error as &dyn std::error::Error, "leaving without a word");
         }
-        if self.is_leader() && !self.hand_over().await {
+        if self.is_leader() && !self.hand_over(None).await {
             warn!("nobody took over leading; this node stays a member of the log");
         } else {
             let node = NodeName::parse(&me.name).ok().map(|name| (name, me.node_id.clone()));
@@ -62,13 +62,15 @@ impl Cluster {
         }
     }
 
-    /// Has another voter lead; says whether one does.
-    async fn hand_over(&self) -> bool {
+    /// Has another voter lead, the given one or the one that has most of the log; says whether one does.
+    pub(super) async fn hand_over(&self, heir: Option<u64>) -> bool {
         let members = self.members();
         let heir = {
             let status = self.status.borrow();
             let up = |id: u64| members.by_raft_id(id).is_some_and(super::Member::is_up);
-            let voters = status.voters.iter().filter(|voter| voter.id != status.node_id && up(voter.id));
+            let wanted = |id: u64| heir.is_none_or(|heir| heir == id);
+            let fits = |id: u64| id != status.node_id && up(id) && wanted(id);
+            let voters = status.voters.iter().filter(|voter| fits(voter.id));
             voters.max_by_key(|voter| status.matched.get(&voter.id).copied().unwrap_or(0)).map(|voter| voter.id)
         };
         let Some(heir) = heir else { return false };

@@ -3,6 +3,7 @@
 //! [`Cluster`] is the only handle that the rest of the control node has; no type of the consensus engine or of gossip's
 //! library passes it. A proposal resolves when it is on disk at a quorum and visible here.
 
+mod autopilot;
 mod batch;
 mod begin;
 mod errand;
@@ -13,6 +14,7 @@ mod machine;
 mod reconcile;
 mod router;
 mod rpc;
+mod servers;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::autopilot::Autopilot;
 pub use self::begin::retry_join;
 pub use self::gossip::{
     Card, Gossip, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions, Member, MemberRole,
@@ -40,6 +43,7 @@ use self::lock_delay::LockDelays;
 use self::router::{Reads, Router};
 pub use self::rpc::Beaten;
 use self::rpc::{Addresses, Caller, Sure};
+pub use self::servers::ServerRow;
 use crate::identity::node_uuid;
 use crate::registry::restore::{PIECE_MAX, Piece, RestoreCommand};
 use crate::registry::{Command, Outcome, Refusal, Registry};
@@ -115,6 +119,8 @@ pub struct ClusterOptions {
     pub leader_wait: Duration,
     /// Elections take so many times as long.
     pub slowness: u32,
+    /// How servers are kept in good order.
+    pub autopilot: Autopilot,
 }
 
 #[cfg(test)]
@@ -137,7 +143,9 @@ impl ClusterOptions {
             failed_kept: Duration::from_secs(72 * 3600),
         };
         let leader_wait = Duration::from_secs(7);
-        ClusterOptions { data_dir: None, begin: Begin::Alone, network, leader_wait, slowness: 1 }
+        let stabilization = Duration::from_secs(10);
+        let autopilot = Autopilot { cleanup: true, stabilization, trailing_max: 250, voters_min: 0 };
+        ClusterOptions { data_dir: None, begin: Begin::Alone, network, leader_wait, slowness: 1, autopilot }
     }
 }
 
@@ -192,7 +200,7 @@ impl Cluster {
     /// # Errors
     /// When the data folder is in use, unreadable or unwritable; nothing in it was lost.
     pub async fn start(options: ClusterOptions) -> Result<Cluster, callboard_consensus::Error> {
-        let ClusterOptions { data_dir, begin, network, leader_wait, slowness } = options;
+        let ClusterOptions { data_dir, begin, network, leader_wait, slowness, autopilot } = options;
         let usual = Options::default();
         let (hub, waker) = Hub::new();
         tokio::spawn(waker);
@@ -248,7 +256,7 @@ impl Cluster {
         let reads = Reads::start(&router);
         let cluster = Cluster { router, reads, registry, hub, queue, status, delays, gossip, shared };
         tokio::spawn(rpc::serve(cluster.clone(), network.rpc, stop.clone()));
-        tokio::spawn(reconcile::run(cluster.clone(), stop.clone()));
+        tokio::spawn(reconcile::run(cluster.clone(), autopilot, stop.clone()));
         tokio::spawn(begin::rejoin(cluster.clone(), stop.clone()));
         if let Begin::Together(expect) = begin {
             tokio::spawn(begin::together(cluster.clone(), expect, stop));

@@ -14,12 +14,13 @@ use callboard_proto::{CheckStatus, NodeName};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::autopilot::{self, Act, Autopilot};
 use super::{Card, Cluster, Member, MemberRole, MemberStatus, Roll};
 use crate::identity::{ALIVE, CONSUL_SERVICE, NOT_LIVE, alive_check, node_row, serf_health, server_instance};
 use crate::registry::{Command, NodeUpdate, Registration};
 
 /// How often all members are looked at, whatever happens.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(2);
 /// How soon it is tried again when something failed.
 const RETRY: Duration = Duration::from_millis(500);
 /// For how long a new leader waits for members to be heard of before it takes them for failed.
@@ -28,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const UNCLAIMED_MAX: Duration = Duration::from_secs(600);
 
 /// Runs until told to stop.
-pub(super) async fn run(cluster: Cluster, stop: CancellationToken) {
+pub(super) async fn run(cluster: Cluster, autopilot: Autopilot, stop: CancellationToken) {
     let mut roll = cluster.gossip.subscribe();
     let mut status = cluster.status.clone();
     let mut leading: Option<Instant> = None;
@@ -47,6 +48,7 @@ pub(super) async fn run(cluster: Cluster, stop: CancellationToken) {
             for card in seen.values().filter(|card| members.get(&card.name).is_none()) {
                 all_done &= gone(&cluster, card).await;
             }
+            all_done &= judge(&cluster, &members, &autopilot).await;
             if since.elapsed() > GRACE {
                 all_done &= fail_unheard(&cluster, &members).await;
             }
@@ -62,6 +64,25 @@ pub(super) async fn run(cluster: Cluster, stop: CancellationToken) {
             changed = roll.changed() => if changed.is_err() { return },
             changed = status.wait_for(|status| status.ready != leads) => if changed.is_err() { return },
             () = tokio::time::sleep(if all_done { EVERY } else { RETRY }) => {}
+        }
+    }
+}
+
+/// Gives and takes votes; says whether nothing is left to do now.
+async fn judge(cluster: &Cluster, members: &Roll, settings: &Autopilot) -> bool {
+    let act = autopilot::judge(&cluster.status(), members, settings, Instant::now());
+    match act {
+        None => true,
+        Some(Act::Promote(id)) => {
+            info!(id = format!("{id:016x}"), "giving a server a vote");
+            // There may be another to come.
+            done(cluster.router.raft.promote(id).await, "giving a server a vote failed");
+            false
+        }
+        Some(Act::Remove(id)) => {
+            warn!(id = format!("{id:016x}"), "taking its vote from a server that failed");
+            done(cluster.expel(id).await, "taking its vote from a server failed");
+            false
         }
     }
 }

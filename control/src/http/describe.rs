@@ -133,6 +133,15 @@ pub(super) const MAINTENANCE: &[Parameter] = &[
 ];
 pub(super) const NOTE: &[Parameter] = &[parameter("note", "What the application says of itself", Value::Text)];
 pub(super) const MEMBERS: &[Parameter] = &[parameter("wan", "The members as other datacenters see them", Value::Bool)];
+pub(super) const PEER: &[Parameter] = &[
+    parameter("id", "The server with this id", Value::Text),
+    parameter("address", "The server at this address, as host:port", Value::Text),
+];
+pub(super) const HEIR: &[Parameter] = &[parameter("id", "The server that is to lead", Value::Text)];
+pub(super) const KEYRING: &[Parameter] = &[
+    parameter("relay-factor", "0 to 5; answers come without being relayed", Value::Text),
+    parameter("local-only", "Only the keys of this node", Value::Bool),
+];
 
 /// For whom an event is.
 pub(super) const FOR_WHOM: &[Parameter] = &[

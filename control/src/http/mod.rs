@@ -32,6 +32,7 @@ mod intention_write;
 mod kv;
 mod members;
 mod openapi;
+mod operator;
 mod payload;
 mod permit;
 mod query;

@@ -15,7 +15,7 @@ use super::request::Call;
 use super::{
     acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, catalog,
     catalog_write, config, connect, connect_agent, discovery_chain, event, gateway, health, intention, kv, members,
-    openapi, query, session, snapshot, status, txn, ui, usage,
+    openapi, operator, query, session, snapshot, status, txn, ui, usage,
 };
 
 /// Every route, family by family.
@@ -42,6 +42,7 @@ const FAMILIES: &[&[Route]] = &[
     kv::ROUTES,
     members::ROUTES,
     openapi::ROUTES,
+    operator::ROUTES,
     query::ROUTES,
     session::ROUTES,
     snapshot::ROUTES,

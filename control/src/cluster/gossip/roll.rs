@@ -134,6 +134,16 @@ impl Roll {
         roll
     }
 
+    /// The same roll with some members failed, for tests.
+    #[cfg(test)]
+    pub(crate) fn failing(mut self, names: &[&str]) -> Roll {
+        for name in names {
+            let card = self.members[*name].card.clone();
+            self.down(&card, Instant::now());
+        }
+        self
+    }
+
     fn put(&mut self, card: Card, status: MemberStatus, now: Instant) {
         // A name that no node can have is somebody's mistake, or malice: it has no place here.
         let Ok(name) = NodeName::parse(&card.name) else { return };

@@ -83,6 +83,8 @@ pub(in crate::cluster) enum Errand {
     Beat { node: NodeName, id: CheckId },
     /// Starts the time of checks that were registered.
     Registered { node: NodeName, ids: Vec<CheckId> },
+    /// Has another voter lead.
+    HandOver { heir: Option<u64> },
     /// Takes a member out of the log's members, and its node, by name and id, out of the catalog.
     Dismiss { raft_id: u64, node: Option<(NodeName, String)> },
 }
