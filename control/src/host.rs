@@ -29,7 +29,7 @@ pub fn read() -> Value {
     let text = |key: &str| release.get(key).cloned().unwrap_or_default();
     let disk = match nix::sys::statvfs::statvfs("/") {
         Ok(found) => disk(
-            u64::from(found.fragment_size()),
+            found.fragment_size(),
             [found.blocks(), found.blocks_free(), found.blocks_available(), found.files(), found.files_free()],
         ),
         Err(error) => {

@@ -174,9 +174,9 @@ impl Monitor {
 
     /// The layer that listeners hear through.
     #[must_use]
-    pub fn layer<S: Subscriber>(&self) -> impl Layer<S> + use<S>
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
-        S: for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+        S: Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
         Speaker(self.clone()).with_filter(Wanted(self.clone()))
     }

@@ -272,7 +272,7 @@ fn publish(balancer: &Balancer, whole: &Snapshot, tag: &str) {
     let carries = |given: &String| given.eq_ignore_ascii_case(tag);
     let rows =
         whole.members().iter().map(|member| member.endpoint()).filter(|endpoint| endpoint.tags().iter().any(carries));
-    let rows: Vec<_> = rows.map(|endpoint| callboard::endpoint::Endpoint::clone(endpoint)).collect();
+    let rows: Vec<_> = rows.map(callboard::endpoint::Endpoint::clone).collect();
     balancer.publish(Arc::new(balancer.snapshot().next(rows, whole.index())));
 }
 

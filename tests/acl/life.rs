@@ -60,7 +60,7 @@ fn a_secret_is_told_once_and_to_its_holder() {
     let own = world.ask(Some(&secret), "GET", "/v1/acl/token/self", "").ok().json();
     assert_eq!(own["SecretID"], secret.as_str());
     // Written back as it was read, it still is what it was.
-    let mut changed = one.clone();
+    let mut changed = one;
     changed["Description"] = "e".into();
     let path = format!("/v1/acl/token/{accessor}");
     let updated = world.root("PUT", &path, &changed.to_string()).json();

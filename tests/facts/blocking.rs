@@ -6,6 +6,7 @@
 //! last one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -17,6 +18,9 @@ use serde_json::json;
 
 /// How long news may take on a busy machine.
 const NEWS: Duration = Duration::from_secs(20);
+
+/// What an endpoint answered: the index, and the body.
+type Told = (u64, String);
 
 /// A write that the histories are made of. Nodes, services and keys are told by small numbers.
 #[derive(Debug, Clone, Copy)]
@@ -287,8 +291,8 @@ impl Model {
                 self.sessions_at = now;
             }
             Write::Query { name, service } => {
-                if !self.queries.contains_key(&name) {
-                    self.queries.insert(name, service);
+                if let Entry::Vacant(free) = self.queries.entry(name) {
+                    free.insert(service);
                     self.queries_at = now;
                 }
             }
@@ -403,7 +407,7 @@ fn endpoint_state(http: &Http, path: &str) -> (u64, String) {
 }
 
 /// What has come until now, the last of it.
-fn drain(told: &Receiver<(u64, String)>) -> Vec<(u64, String)> {
+fn drain(told: &Receiver<Told>) -> Vec<Told> {
     told.try_iter().collect()
 }
 
@@ -428,7 +432,7 @@ fn no_wake_up_is_lost_and_none_is_needless() {
     let stop = AtomicBool::new(false);
     let others = node.metric("callboard_watch_waiters").unwrap_or_default() as u32;
     thread::scope(|scope| {
-        let followers: Vec<(&str, Source, Receiver<(u64, String)>)> = ENDPOINTS
+        let followers: Vec<(&str, Source, Receiver<Told>)> = ENDPOINTS
             .iter()
             .map(|(path, source)| {
                 let (tell, told) = channel();
@@ -487,9 +491,9 @@ fn end(http: &Http) {
         write(http, Write::Key { key: node, value: 8 });
     }
     write(http, Write::Query { name: 9, service: 0 });
-    http.put("/v1/kv/other/x", "end").ok();
+    let _ = http.put("/v1/kv/other/x", "end").ok();
     let resolver = json!({"Kind": "service-resolver", "Name": "end"});
-    http.put_json("/v1/config", &resolver).ok();
+    let _ = http.put_json("/v1/config", &resolver).ok();
 }
 
 #[test]
@@ -500,7 +504,7 @@ fn many_writers_leave_one_history() {
     let seed = fastrand::u64(..);
     let told: Vec<(&str, Vec<(u64, String)>)> = thread::scope(|scope| {
         // Two followers of each: what one is told, the other may be told, and never anything else.
-        let followers: Vec<(&str, Receiver<(u64, String)>)> = ENDPOINTS
+        let followers: Vec<(&str, Receiver<Told>)> = ENDPOINTS
             .iter()
             .chain(ENDPOINTS)
             .map(|(path, _)| {
@@ -539,8 +543,8 @@ fn many_writers_leave_one_history() {
         (0..3).for_each(|key| write(&http, Write::DropKey { key }));
         (0..2).for_each(|service| write(&http, Write::DropDefaults { service }));
         write(&http, Write::Query { name: 8, service: 1 });
-        http.delete("/v1/kv/other/x").ok();
-        http.delete("/v1/config/service-resolver/end").ok();
+        let _ = http.delete("/v1/kv/other/x").ok();
+        let _ = http.delete("/v1/config/service-resolver/end").ok();
         all
     });
     let mut contents: BTreeMap<(&str, u64), &String> = BTreeMap::new();

@@ -16,13 +16,13 @@ fn value(http: &Http, key: &str) -> Option<String> {
 fn restore_wakes_all() {
     let node = Node::dev();
     let http = node.http;
-    http.put("/v1/kv/a", "then").ok();
-    http.put_json("/v1/session/create", &json!({"Name": "kept"})).ok();
+    let _ = http.put("/v1/kv/a", "then").ok();
+    let _ = http.put_json("/v1/session/create", &json!({"Name": "kept"})).ok();
     let saved = http.get("/v1/snapshot").ok();
     assert_eq!(saved.header("content-type"), Some("application/x-gzip"));
     assert_eq!(saved.body[..2], [0x1f, 0x8b]);
     for n in 0..20 {
-        http.put(&format!("/v1/kv/later/{n}"), "x").ok();
+        let _ = http.put(&format!("/v1/kv/later/{n}"), "x").ok();
     }
     let now = http.put("/v1/kv/a", "now");
     assert_eq!(now.status, 200);
@@ -51,9 +51,9 @@ fn restore_wakes_all() {
     assert_eq!(listed.status, 200);
     assert_eq!(http.get("/v1/session/list").ok().json()[0]["Name"], "kept");
     // It goes on from there, and onto another node.
-    http.put("/v1/kv/a", "after").ok();
+    let _ = http.put("/v1/kv/a", "after").ok();
     assert!(http.get("/v1/kv/a").index() > woken.index());
     let other = Node::dev();
-    other.http.request("PUT", "/v1/snapshot", &saved.body).expect("it is answered").ok();
+    let _ = other.http.request("PUT", "/v1/snapshot", &saved.body).expect("it is answered").ok();
     assert_eq!(value(&other.http, "a").as_deref(), Some("then"));
 }

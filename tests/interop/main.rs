@@ -14,6 +14,7 @@ mod names;
 mod patroni;
 mod patterns;
 mod rust;
+mod schemathesis;
 mod testssl;
 mod tools;
 mod traefik;

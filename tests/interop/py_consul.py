@@ -651,10 +651,8 @@ def asynchronously(c):
 
 # What is not served yet.
 ABSENT = [
-    "coordinate.", "catalog.service", "health.service", "config.list", "operator.raft_config", "operator.raft_remove_peer",
-    "operator.raft_transfer_leader", "operator.autopilot_configuration", "operator.update_autopilot_configuration",
-    "operator.autopilot_health", "operator.keyring_list", "operator.keyring_install", "operator.keyring_use",
-    "operator.keyring_remove",
+    "coordinate.", "catalog.service", "health.service", "config.list", "operator.autopilot_configuration",
+    "operator.update_autopilot_configuration", "operator.autopilot_health",
 ]
 
 

@@ -1,4 +1,5 @@
 //! Histories made with a real node that is killed under its clients, and started again in its place.
+#![allow(clippy::print_stdout, reason = "seeds and figures are said where a reader looks")]
 
 use std::collections::BTreeMap;
 use std::io;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::str::FromStr;
 use std::time::Duration;
 
 pub use hickory_proto::op::{Message, ResponseCode};
@@ -127,7 +126,8 @@ impl Dns {
 /// When `name` is no domain name.
 #[must_use]
 pub fn question(name: &str, kind: RecordType, room: Option<u16>) -> Vec<u8> {
-    let mut name = Name::from_str(name).unwrap_or_else(|error| panic!("{error}: {name}"));
+    // As it is written: other ways of reading a name fold its case.
+    let mut name = Name::from_ascii(name).unwrap_or_else(|error| panic!("{error}: {name}"));
     name.set_fqdn(true);
     let mut message = Message::query();
     message.metadata.recursion_desired = true;

@@ -1,33 +1,57 @@
-//! Replays the recording on a fresh durable node and compares each answer. A difference that is not listed fails;
+//! Replays a recording on a fresh node and compares each answer. A difference that is not listed fails;
 //! so does a listed one that no longer occurs, so that the list stays true. Ids that a recorded answer gave are replaced
 //! by the ones that ours gave, in everything that comes after.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use callboard_tests::http::Reply;
-use callboard_tests::node::Node;
+use callboard_tests::http::{Http, Reply};
+use callboard_tests::node::MANAGEMENT;
 use callboard_tests::wait;
 use serde_json::Value;
 
 use crate::compare;
-use crate::differences::{self, Difference};
+use crate::differences::Difference;
+use crate::table::{self, Row};
 
 /// How long a read may take to become what was recorded.
 const SETTLE: Duration = Duration::from_millis(500);
 
-const RECORDING: &str = include_str!("data/http.jsonl");
+/// What a replay found.
+pub(crate) struct Played {
+    pub(crate) rows: Vec<Row>,
+    /// Differences that nobody explains.
+    surprises: Vec<String>,
+    /// Differences that are listed and did not occur.
+    unused: Vec<Difference>,
+}
 
-#[test]
-fn recorded_exchanges_are_answered_alike() {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let node = Node::durable(folder.path());
-    let listed = differences::all();
+impl Played {
+    /// # Panics
+    /// When an answer is unlike the recorded one and nobody explains it, or a listed difference is gone.
+    pub(crate) fn holds(&self) {
+        assert!(
+            self.surprises.is_empty(),
+            "{} differences that the contract does not explain:\n{}",
+            self.surprises.len(),
+            self.surprises.join("\n")
+        );
+        assert!(self.unused.is_empty(), "listed, yet not there any more: {:#?}", self.unused);
+    }
+}
+
+/// A secret that nobody has.
+const WRONG: &str = "00000000-0000-4000-8000-0000000000ff";
+
+/// Asks a node everything that was recorded, in order.
+pub(crate) fn play(recording: &str, http: Http, listed: Vec<Difference>) -> Played {
+    let description = http.get("/v1/openapi.json").ok().json();
     let mut used = BTreeSet::new();
-    let mut surprises = Vec::new();
-    let mut count = 0;
+    let (mut surprises, mut rows) = (Vec::new(), Vec::new());
     let mut ids: Vec<(String, String)> = Vec::new();
-    for line in RECORDING.lines() {
+    // The secret of the token that is made with few rights.
+    let mut limited = None;
+    for line in recording.lines() {
         let line = ids.iter().fold(line.to_owned(), |line, (recorded, ours)| line.replace(recorded, ours));
         let exchange: Value = serde_json::from_str(&line).expect("the recording is JSON");
         let method = exchange["request"]["method"].as_str().expect("a request has a method");
@@ -39,17 +63,29 @@ fn recorded_exchanges_are_answered_alike() {
                 .iter()
                 .fold(body, |body, key| body.replace(&format!("{key}\"{time}\""), &format!("{key}\"1000h\"")))
         });
-        count += 1;
         let request = format!("{method} {path}");
+        let holder = exchange["request"]["token"].as_str();
+        let token: Option<String> = match holder {
+            None => None,
+            Some("(management)") => Some(MANAGEMENT.to_owned()),
+            Some("(limited)") => Some(limited.clone().expect("the limited token was made before")),
+            Some(_) => Some(WRONG.to_owned()),
+        };
         let explained = |place: &str| listed.iter().position(|difference| difference.explains(&request, place));
         let ask = || {
-            let reply = node.http.request(method, path, body.as_bytes());
+            let reply = http.request_as(token.as_deref(), method, path, body.as_bytes());
             let reply = reply.unwrap_or_else(|error| panic!("{request}: {error}"));
-            (unlike(&exchange, &reply), serde_json::from_slice(&reply.body).ok().as_ref().and_then(given_id))
+            (unlike(&exchange, &reply), serde_json::from_slice::<Value>(&reply.body).unwrap_or_default())
         };
         let (mut found, given) = ask();
-        if let (Some(recorded), Some(ours)) = (given_id(&exchange["json"]), given) {
-            ids.push((recorded, ours));
+        // Of what was made, or the name of the mesh.
+        for key in ["ID", "AccessorID", "TrustDomain"] {
+            if let (Some(recorded), Some(ours)) = (exchange["json"][key].as_str(), given[key].as_str()) {
+                ids.push((recorded.to_owned(), ours.to_owned()));
+            }
+        }
+        if given["Description"] == "limited" && method == "PUT" {
+            limited = given["SecretID"].as_str().map(str::to_owned);
         }
         if method == "GET" {
             // Alias checks follow what they stand for a moment later: a read that is unlike is asked again.
@@ -61,30 +97,26 @@ fn recorded_exchanges_are_answered_alike() {
                 Some(())
             });
         }
+        let mut lines = BTreeSet::new();
         for (place, what) in found {
             match explained(&place) {
                 Some(at) => {
                     used.insert(at);
+                    lines.insert(listed[at].contract);
                 }
-                None => surprises.push(format!("{request} {body}\n    {place}: {what}")),
+                None => surprises.push(format!("{request} {} {body}\n    {place}: {what}", holder.unwrap_or_default())),
             }
         }
+        let status = exchange["status"].as_u64().expect("an answer has a status");
+        rows.push(Row {
+            endpoint: format!("{method} {}", table::route(&description, path)),
+            behaviour: table::behaviour(path, holder, status),
+            explained: lines,
+        });
     }
-    let unused: Vec<&Difference> =
-        listed.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, difference)| difference).collect();
-    assert!(count > 150, "the recording is whole");
-    assert!(unused.is_empty(), "listed, yet not there any more: {unused:#?}");
-    assert!(
-        surprises.is_empty(),
-        "{} differences that the contract does not explain:\n{}",
-        surprises.len(),
-        surprises.join("\n")
-    );
-}
-
-/// The id in an answer to a write that made something, or the name of the mesh.
-fn given_id(value: &Value) -> Option<String> {
-    value["ID"].as_str().or_else(|| value["TrustDomain"].as_str()).map(str::to_owned)
+    let unused =
+        listed.into_iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, listed)| listed).collect();
+    Played { rows, surprises, unused }
 }
 
 /// Every place in which an answer is unlike the recorded one: `status`, `header X`, `text` or a place in the JSON.

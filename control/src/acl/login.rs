@@ -228,7 +228,7 @@ fn verified(settings: &JwtSettings, proof: &str, now: Duration) -> Result<Map<St
     let claims = signed.next().map(|data| data.claims);
     let claims =
         claims.ok_or_else(|| refused("BearerToken is not signed by a key of the auth method, or not for us"))?;
-    let time = |name: &str| claims.get(name).and_then(Json::as_f64).map(|at| Duration::try_from_secs_f64(at));
+    let time = |name: &str| claims.get(name).and_then(Json::as_f64).map(Duration::try_from_secs_f64);
     let leeway = |given: GoDuration, default: Duration| given.positive().unwrap_or(default);
     let skew = leeway(settings.clock_skew_leeway, SKEW);
     match time("exp") {

@@ -56,7 +56,7 @@ pub(super) fn rewrite(root: &Command, arguments: Vec<OsString>) -> Vec<OsString>
                     (Some(_), Some(Some(on))) => format!("--{name}={on}").into(),
                     (Some(value), _) => format!("--{name}={value}").into(),
                     (None, _) => format!("--{name}").into(),
-                })
+                });
             }
             Some(known) if known.get_action().takes_values() => match value {
                 Some(value) => written.push(format!("--{name}={value}").into()),

@@ -5,7 +5,6 @@ use std::process::Command as Program;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::ClientCertVerifier as _;
 use rustls::{RootCertStore, server::WebPkiClientVerifier};
 
 use super::settings::{KeyKind, OwnRoot};

