@@ -44,6 +44,8 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "facts", about: "the named facts that one node can show", run: || suite("facts") },
         Step { name: "contract", about: "one suite of the SDK, three servers", run: || suite("contract") },
         Step { name: "wire", about: "recorded exchanges and the contract's test vectors", run: || suite("wire") },
+        Step { name: "acl", about: "who may do what, endpoint by endpoint", run: || suite("acl") },
+        Step { name: "cli", about: "the command line, against real nodes", run: || suite("cli") },
         Step { name: "e2e", about: "stories with real programs", run: || suite("e2e") },
         Step { name: "install", about: "what the interoperation suite needs from outside", run: install::everything },
         Step { name: "interop", about: "clients and tools that nobody here wrote", run: || suite("interop") },
