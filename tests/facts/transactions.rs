@@ -8,7 +8,7 @@ use callboard_tests::node::Node;
 use serde_json::{Value, json};
 
 fn txn(http: &Http, ops: &Value) -> Reply {
-    http.put_json("/v1/txn", ops)
+    http.request("PUT", "/v1/txn", ops.to_string().as_bytes()).expect("it is answered")
 }
 
 fn what(reply: &Reply) -> Vec<(u64, String)> {
@@ -129,7 +129,7 @@ fn bounds_of_a_transaction_are_told() {
     let reply = txn(&http, &set(20_000));
     assert_eq!(reply.status, 413);
     assert!(reply.text().starts_with("Request body too large, max size: 20000 bytes."), "{}", reply.text());
-    let reply = http.put("/v1/kv/k", [0; 101]);
+    let reply = http.request("PUT", "/v1/kv/k", &[0; 101]).expect("it is answered");
     assert_eq!(reply.status, 413);
     assert!(reply.text().starts_with("Request body(101 bytes) too large, max size: 100 bytes."), "{}", reply.text());
 }

@@ -2,7 +2,9 @@
 //!
 //! Whoever may do this holds every secret and may replace it, so it takes leave to write access control.
 
+use callboard_proto::CheckStatus;
 use callboard_proto::acl::{Level, Resource};
+use callboard_proto::check::SERF_HEALTH;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
@@ -53,8 +55,23 @@ async fn restore(call: &mut Call<'_>) -> Result<Response, Failure> {
     let archive = call.body(ARCHIVE_MAX).await?;
     let unpacked = aside(move || snapshot::read(&archive)).await?;
     call.api.cluster.restore(&unpacked.state).await?;
-    // The archive may come from elsewhere, where nobody knows of this node.
-    let own = Command::Register(Box::new(call.api.identity.registration()));
-    call.api.cluster.propose(own).await?;
+    sign_in_again(call).await?;
     Ok(reply::empty())
+}
+
+/// Writes this node's own rows again: the archive may come from elsewhere, where nobody knows of it.
+async fn sign_in_again(call: &Call<'_>) -> Result<(), Failure> {
+    let (cluster, own) = (&call.api.cluster, call.api.identity.registration());
+    let registry = cluster.registry();
+    let node = &own.node;
+    if registry.node(&node.name).is_some_and(|known| known.id != node.id)
+        && let Some(alive) = registry.check(&node.name, SERF_HEALTH)
+    {
+        // Another node had our name. It is not here, so what depends on its life ends, and the name is free.
+        let (node, id, status) = (node.name.clone(), alive.id.clone(), CheckStatus::Critical);
+        let output = "Agent not live or unreachable".into();
+        cluster.propose(Command::UpdateCheck { node, id, status, output }).await?;
+    }
+    cluster.propose(Command::Register(Box::new(own))).await?;
+    Ok(())
 }
