@@ -31,6 +31,9 @@ REFUSALS = [
     (r"Invalid (node|service|tag) filter: ", "14"),
     (r"invalid config entry kind: ", "19"),
     (r"Name is required$", "19"),
+    (r"invalid name \(", "19"),
+    (r"\d+/\d+ nodes reported failure: ", "17"),
+    (r"the archive ", "16"),
     (r"Must provide a Service name to query|query name |Bad DNS TTL", "15"),
 ]
 
