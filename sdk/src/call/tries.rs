@@ -47,6 +47,7 @@ impl<'a> Tries<'a> {
 
     /// Does not count a try that could not connect, but for the budget and the bound on all tries: for calls, of which
     /// such a try sent nothing.
+    #[cfg(any(feature = "tower", feature = "reqwest"))]
     #[must_use]
     pub(crate) fn of_a_call(mut self) -> Self {
         self.counts_unsent = false;
