@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use callboard_tests::lonely::Lonely;
+use callboard_tests::namespace::Namespace;
 use callboard_tests::node;
 use callboard_tests::process::Process;
 use callboard_tests::{binaries, needs};
@@ -33,7 +33,7 @@ fn no_answer_is_outside_of_the_description() {
     let seed = std::env::var("CALLBOARD_SEED").ok().and_then(|text| text.parse::<u32>().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u32(..));
     println!("seed: no_answer_is_outside_of_the_description {seed} (CALLBOARD_SEED={seed} repeats its choices)");
-    let network = Lonely::make("schema").expect("root can make a network");
+    let network = Namespace::make("schema").expect("root can make a network");
     let mut command = network.inside(&binaries::control());
     command.args(["agent", "-dev", "-node", "n1", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "-1"]);
     command.args(["-http-port", "8500"]);

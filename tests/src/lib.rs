@@ -17,7 +17,7 @@ pub mod backend;
 pub mod binaries;
 pub mod dns;
 pub mod http;
-pub mod lonely;
+pub mod namespace;
 pub mod needs;
 pub mod node;
 pub mod process;
