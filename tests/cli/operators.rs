@@ -41,6 +41,26 @@ fn a_file_that_is_no_snapshot_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_snapshot_is_saved_looked_at_and_put_back() {
+    let node = Node::dev();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("snap").display().to_string();
+    check(&node, "kv put a then", "Success! Data written to: a");
+    let saved = run(&node, &format!("snapshot save {file}"));
+    assert!(saved.code == 0 && saved.stdout.starts_with("Saved and verified snapshot to index "), "{saved:?}");
+    let shown = run(&node, &format!("snapshot inspect {file}")).stdout;
+    assert!(shown.contains("Index") && shown.contains("1.22.0"), "{shown}");
+    check(&node, "kv put a later", "Success! Data written to: a");
+    check(&node, &format!("snapshot restore {file}"), "Restored snapshot");
+    check(&node, "kv get a", "then");
+    let mut bytes = std::fs::read(&file).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).expect("it can be written");
+    refused(&node, &format!("snapshot restore {file}"), 1, "Error verifying snapshot file");
+}
+
+#[test]
 fn what_an_agent_tells_is_packed_without_secrets() {
     let node = Node::dev();
     let folder = tempfile::tempdir().expect("a temporary folder can be made");

@@ -9,7 +9,6 @@ mod acl_policy;
 mod acl_show;
 mod acl_token;
 mod agent;
-mod archive;
 mod carry;
 mod carry_read;
 mod carry_write;

@@ -4,7 +4,7 @@
 //! Nothing is sent that does not verify.
 
 use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,16 +15,14 @@ use http::Method;
 use http::header::CONTENT_LENGTH;
 
 use super::Ended;
-use super::archive::{Archive, verified};
 use super::client::{ClientFlags, PATIENCE, ShapeFlag, Target, success};
 use super::failure::{Failure, Kind};
 use super::progress::{Progress, Unit};
-use super::talk::{cells, say, say_json, table, text, write};
+use super::talk::{cells, say, say_json, table, write};
+use crate::snapshot::{ARCHIVE_MAX, SnapshotMeta, read};
 
 /// How long a server may take to put a snapshot back.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(600);
-/// The largest archive that is sent, in bytes.
-const RESTORE_MAX: u64 = 4 << 30;
 
 /// Saves the registry to a file, and puts it back.
 #[derive(Debug, Args)]
@@ -72,12 +70,24 @@ fn failed<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> 
     move |error| Failure::because(Kind::Failed, format!("{doing} {}", path.display()), &error)
 }
 
-fn verified_file(path: &Path) -> Result<Archive, Failure> {
+/// An archive that may be believed, as it is in its file.
+struct Verified {
+    meta: SnapshotMeta,
+    bytes: Vec<u8>,
+}
+
+/// Reads an archive as a server does that is to restore it, up to what one takes.
+fn verified(path: &Path) -> Result<Verified, Failure> {
     let file = File::open(path).map_err(failed("reading", path))?;
-    let archive = verified(BufReader::new(file));
-    archive.map_err(|error| {
+    let mut bytes = Vec::new();
+    file.take(ARCHIVE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed("reading", path))?;
+    if bytes.len() > ARCHIVE_MAX {
+        return Err(Failure::usage(format!("{} is longer than {ARCHIVE_MAX} bytes", path.display())));
+    }
+    let unpacked = read(&bytes).map_err(|error| {
         Failure::because(Kind::Failed, format!("Error verifying snapshot file {}", path.display()), &error)
-    })
+    })?;
+    Ok(Verified { meta: unpacked.meta, bytes })
 }
 
 async fn save(flags: Saved) -> Ended {
@@ -101,33 +111,29 @@ async fn save(flags: Saved) -> Ended {
             progress.add(piece.len() as u64);
         }
         file.sync_all().map_err(failed("writing", &unverified))?;
-        let archive = verified_file(&unverified)?;
+        let archive = verified(&unverified)?;
         std::fs::rename(&unverified, &flags.file).map_err(failed("writing", &flags.file))?;
         Ok(archive)
     };
-    let archive: Result<Archive, Failure> = fetched.await;
+    let archive: Result<Verified, Failure> = fetched.await;
     progress.end();
     if archive.is_err() {
         // Half a snapshot is none; that it cannot be removed changes nothing about why it is.
         let _ = std::fs::remove_file(&unverified);
     }
     let archive = archive?;
-    let index = index.unwrap_or_else(|| text(&archive.meta, "Index"));
+    let index = index.unwrap_or_else(|| archive.meta.index.to_string());
     say(format!("Saved and verified snapshot to index {index}"))?;
     Ok(0)
 }
 
 async fn restore(flags: Saved) -> Ended {
-    let length = std::fs::metadata(&flags.file).map_err(failed("reading", &flags.file))?.len();
-    if length > RESTORE_MAX {
-        return Err(Failure::usage(format!("{} is longer than {RESTORE_MAX} bytes", flags.file.display())));
-    }
-    verified_file(&flags.file)?;
+    let Verified { bytes, .. } = verified(&flags.file)?;
     let api = flags.client.api()?;
-    let body = std::fs::read(&flags.file).map_err(failed("reading", &flags.file))?;
+    let length = bytes.len() as u64;
     let mut progress = Progress::new("restoring", None, Unit::Bytes);
     progress.add(length);
-    let answer = api.ask(Method::PUT, Target::new("/v1/snapshot"), body, RESTORE_PATIENCE).await;
+    let answer = api.ask(Method::PUT, Target::new("/v1/snapshot"), bytes, RESTORE_PATIENCE).await;
     progress.end();
     success("Error restoring snapshot", answer?)?;
     say("Restored snapshot")?;
@@ -135,21 +141,19 @@ async fn restore(flags: Saved) -> Ended {
 }
 
 fn inspect(flags: &Inspect) -> Ended {
-    let archive = verified_file(&flags.file)?;
-    let size = std::fs::metadata(&flags.file).map_err(failed("reading", &flags.file))?.len();
+    let Verified { meta, bytes } = verified(&flags.file)?;
     if flags.shape.json() {
-        say_json(&serde_json::json!({"Meta": archive.meta, "Size": size, "Files": archive.files}))?;
+        say_json(&serde_json::json!({"Meta": meta, "Size": bytes.len()}))?;
         return Ok(0);
     }
-    let mut rows = vec![cells(["Size".to_owned(), size.to_string()])];
-    for (name, value) in archive.meta.as_object().into_iter().flatten() {
-        let shown = if value.is_object() || value.is_array() { value.to_string() } else { text(&archive.meta, name) };
-        rows.push(cells([name.clone(), shown]));
-    }
-    rows.sort();
-    rows.push(Vec::new());
-    rows.push(cells(["File", "Bytes"]));
-    rows.extend(archive.files.iter().map(|(name, length)| cells([name.clone(), length.to_string()])));
+    let rows = [
+        cells(["ID".to_owned(), meta.id]),
+        cells(["Index".to_owned(), meta.index.to_string()]),
+        cells(["Format".to_owned(), meta.format.to_string()]),
+        cells(["Version".to_owned(), meta.version]),
+        cells(["Size".to_owned(), bytes.len().to_string()]),
+        cells(["State".to_owned(), meta.size.to_string()]),
+    ];
     write(table(&rows).as_bytes())?;
     Ok(0)
 }
