@@ -38,6 +38,9 @@ pub enum Error {
     /// The certificates of a port cannot be used. Nothing was started.
     #[error("certificates")]
     Tls(#[from] crate::tls::TlsError),
+    /// `tls.internal_rpc.server_name` is no name of a host. Nothing was started.
+    #[error("tls.internal_rpc.server_name: {0}")]
+    ServerName(String),
     /// The tokens that this node was given before cannot be read. Nothing was started.
     #[error("reading what access control kept")]
     Tokens(#[from] UnwritableTokens),

@@ -72,7 +72,7 @@ pub(crate) fn shown(config: &Config) -> Value {
         "EnableRemoteScriptChecks": config.scripts, "EnableLocalScriptChecks": config.scripts_local,
         "DataDir": config.data_dir, "PidFile": config.pid_file, "LeaveOnTerm": cluster.leave_on_terminate,
         "SkipLeaveOnInt": cluster.skip_leave_on_interrupt, "EncryptVerifyIncoming": cluster.encrypt_verify_incoming,
-        "EncryptVerifyOutgoing": cluster.encrypt_verify_outgoing, "RejoinAfterLeave": cluster.rejoin_after_leave,
+        "EncryptVerifyOutgoing": cluster.encrypt_verify_outgoing,
         "UIConfig": {"Enabled": config.console},
     });
     let more = json!({

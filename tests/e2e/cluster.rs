@@ -25,8 +25,13 @@ struct Member {
 impl Member {
     /// Starts a member as a suite does; the flags say what it is.
     fn start(name: &str, dir: &Path, flags: &[&str]) -> Member {
+        Member::configured(name, dir, flags, r#"{"ui_config": {"enabled": true}}"#)
+    }
+
+    /// The same with a configuration of the caller's own.
+    fn configured(name: &str, dir: &Path, flags: &[&str], settings: &str) -> Member {
         let config = dir.join(format!("{name}.json"));
-        std::fs::write(&config, r#"{"ui_config": {"enabled": true}}"#).expect("the folder is writable");
+        std::fs::write(&config, settings).expect("the folder is writable");
         let mut command = Command::new(binaries::control());
         command.arg("agent").args(flags);
         command.args(["-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", name, "-datacenter", "dc1"]);
@@ -217,4 +222,37 @@ fn a_member_that_is_killed_fails_and_can_be_taken_for_one_that_left() {
     one.put("/v1/agent/force-leave/node2", b"");
     assert!(one.members().contains(&("node2".to_owned(), 3)));
     wait::until_true("its node to go", LONG, || one.get("/v1/catalog/node/node2") == Some(Value::Null));
+}
+
+#[test]
+fn nodes_with_certificates_take_nothing_from_one_that_has_none() {
+    let dir = tempfile::tempdir().expect("a folder");
+    crate::tls::certificates(dir.path());
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let settings = serde_json::json!({"tls": {"internal_rpc": {
+        "ca_file": file("consul-agent-ca.pem"), "cert_file": file("dc1-server-consul-0.pem"),
+        "key_file": file("dc1-server-consul-0-key.pem"), "verify_incoming": true, "verify_outgoing": true,
+        "verify_server_hostname": true,
+    }}});
+    let settings = settings.to_string();
+    let one = Member::configured("node1", dir.path(), &["-bootstrap", "-server"], &settings);
+    until_led(&one);
+    let two = Member::configured("node2", dir.path(), &[], &settings);
+    two.join(&one);
+    wait::until_true("its node", LONG, || health(&one, "node2").as_deref() == Some("passing"));
+    // Writes are passed on, and reads ask the leader, inside TLS.
+    two.put("/v1/kv/secret", b"x");
+    assert!(one.get("/v1/kv/secret").is_some());
+
+    // Whoever has no certificate of the authority is not understood: not in plain, and not in TLS either.
+    let own = one.get("/v1/agent/self").expect("itself");
+    let port = text(&own["Member"]["Tags"]["port"]).parse::<u16>().expect("a port");
+    let plain = Http::new(([127, 0, 0, 1], port).into());
+    assert!(plain.request("POST", "/internal/gossip", b"").is_err(), "a plain message was answered");
+    let three = Member::start("node3", dir.path(), &[]);
+    three.join(&one);
+    wait::until_true("it to be a member", LONG, || one.members().iter().any(|(name, _)| name == "node3"));
+    let refused = three.http.put("/v1/kv/from-outside", b"x");
+    assert_eq!(refused.status, 500, "{}", refused.text());
+    assert_eq!(one.http.get("/v1/kv/from-outside").status, 404);
 }

@@ -239,3 +239,24 @@ fn http_is_served_on_a_unix_socket() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
+
+#[test]
+fn rules_of_the_configuration_are_written_once() {
+    let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let rules = |protocol: &str| {
+        let entry = json!({"Kind": "service-defaults", "Name": "web", "Protocol": protocol});
+        write(files.path(), "rules.json", &json!({"config_entries": {"bootstrap": [entry]}}).to_string());
+    };
+    rules("http");
+    let node = Node::durable_with(data.path(), &["-config-dir", files.path().to_str().unwrap()]);
+    let protocol = |http: &Http| {
+        let shown = http.request("GET", "/v1/config/service-defaults/web", b"").ok()?;
+        (shown.status == 200).then(|| shown.json()["Protocol"].clone())
+    };
+    wait::until_true("the rule", LIMIT, || protocol(&node.http) == Some(json!("http")));
+    // One that is there is left alone, whoever wrote it.
+    node.http.put_json("/v1/config", &json!({"Kind": "service-defaults", "Name": "web", "Protocol": "grpc"}));
+    rules("http2");
+    let node = node.killed_and_started();
+    assert_eq!(protocol(&node.http), Some(json!("grpc")));
+}

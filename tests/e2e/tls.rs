@@ -23,7 +23,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Makes an authority, a certificate for a server and one for a person.
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     for arguments in
         [&["tls", "ca", "create"][..], &["tls", "cert", "create", "-server"], &["tls", "cert", "create", "-cli"]]
     {

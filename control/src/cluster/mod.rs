@@ -41,8 +41,8 @@ pub use self::gossip::{
 pub use self::leave::ForceLeaveError;
 use self::lock_delay::LockDelays;
 use self::router::{Reads, Router};
-pub use self::rpc::Beaten;
 use self::rpc::{Addresses, Caller, Sure};
+pub use self::rpc::{Beaten, RpcTls};
 pub use self::servers::ServerRow;
 use crate::identity::node_uuid;
 use crate::registry::restore::{PIECE_MAX, Piece, RestoreCommand};
@@ -89,6 +89,8 @@ pub struct Network {
     pub rpc: TcpListener,
     /// For membership.
     pub gossip: GossipSockets,
+    /// Encrypts and verifies what nodes ask of one another; none: it is plain.
+    pub tls: Option<RpcTls>,
     /// The keys of gossip.
     pub keyring: Keyring,
     /// The address that others use.
@@ -133,6 +135,7 @@ impl ClusterOptions {
         let network = Network {
             rpc: TcpListener::bind(any).await.unwrap(),
             gossip: GossipSockets { udp, tcp },
+            tls: None,
             keyring: Keyring::open(KeyringOptions::default()).unwrap(),
             advertise: any.ip(),
             name: NodeName::parse("n1").unwrap(),
@@ -218,7 +221,7 @@ impl Cluster {
             election_max: usual.election_max * slowness,
             ..usual
         };
-        let caller = Caller::new(Addresses::default());
+        let caller = Caller::new(Addresses::default(), network.tls.clone());
         let raft = Raft::start(options, machine, Some(Arc::new(caller.clone()))).await?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let card = Card {
@@ -255,7 +258,7 @@ impl Cluster {
         });
         let reads = Reads::start(&router);
         let cluster = Cluster { router, reads, registry, hub, queue, status, delays, gossip, shared };
-        tokio::spawn(rpc::serve(cluster.clone(), network.rpc, stop.clone()));
+        tokio::spawn(rpc::serve(cluster.clone(), network.rpc, network.tls, stop.clone()));
         tokio::spawn(reconcile::run(cluster.clone(), autopilot, stop.clone()));
         tokio::spawn(begin::rejoin(cluster.clone(), stop.clone()));
         if let Begin::Together(expect) = begin {

@@ -22,12 +22,12 @@ const RECONNECT_TIMEOUT_MIN: Duration = Duration::from_secs(8 * 3600);
 keys! {
     pub(super) struct AutopilotKeys {
         pub(super) cleanup_dead_servers: Option<bool>,
-        pub(super) last_contact_threshold: Option<GoDuration>,
         pub(super) max_trailing_logs: Option<u64>,
         pub(super) min_quorum: Option<u64>,
         pub(super) server_stabilization_time: Option<GoDuration>,
     }
     unneeded {
+        last_contact_threshold: "gossip says which servers are well",
         redundancy_zone_tag: "it belongs to the commercial product",
         disable_upgrade_migration: "it belongs to the commercial product",
         upgrade_version_tag: "it belongs to the commercial product",
@@ -37,10 +37,10 @@ keys! {
 keys! {
     pub(super) struct PerformanceKeys {
         pub(super) raft_multiplier: Option<u64>,
-        pub(super) leave_drain_time: Option<GoDuration>,
         pub(super) rpc_hold_timeout: Option<GoDuration>,
     }
     unneeded {
+        leave_drain_time: "a node that leaves ends once the others have heard of it and open requests are answered",
         grpc_keepalive_interval: "gRPC is not served",
         grpc_keepalive_timeout: "gRPC is not served",
     }
@@ -51,8 +51,6 @@ keys! {
 pub struct AutopilotSettings {
     /// Whether failed servers are removed while a quorum of healthy ones stays.
     pub cleanup_dead_servers: bool,
-    /// Without a word from the leader for so long, a server is not healthy.
-    pub last_contact_threshold: Duration,
     /// So many entries behind, a server is not healthy.
     pub trailing_logs_max: u64,
     /// So many servers are always kept.
@@ -65,7 +63,6 @@ impl Default for AutopilotSettings {
     fn default() -> AutopilotSettings {
         AutopilotSettings {
             cleanup_dead_servers: true,
-            last_contact_threshold: Duration::from_millis(200),
             trailing_logs_max: 250,
             quorum_min: 0,
             server_stabilization: Duration::from_secs(10),
@@ -90,8 +87,6 @@ pub struct ClusterSettings {
     pub retry_interval: Duration,
     /// Give up, and end, after so many tries; none never does.
     pub retry_max: Option<u64>,
-    /// Whether a node that left joins again by itself when it is started.
-    pub rejoin_after_leave: bool,
     /// When a failed node is given up.
     pub reconnect_timeout: Duration,
     /// Whether SIGTERM means leaving the cluster.
@@ -112,8 +107,6 @@ pub struct ClusterSettings {
     pub autopilot: AutopilotSettings,
     /// Elections take so many times as long.
     pub raft_multiplier: u64,
-    /// How long a node that leaves goes on answering.
-    pub leave_drain: Duration,
     /// How long a request waits for somebody to lead.
     pub leader_wait: Duration,
 }
@@ -152,7 +145,6 @@ impl ClusterSettings {
             retry_join: file.retry_join.clone(),
             retry_interval: positive("retry_interval", file.retry_interval, RETRY_INTERVAL)?,
             retry_max: file.retry_max.filter(|tries| *tries > 0),
-            rejoin_after_leave: file.rejoin_after_leave.unwrap_or(false),
             reconnect_timeout,
             leave_on_terminate: file.leave_on_terminate.unwrap_or(!server),
             skip_leave_on_interrupt: file.skip_leave_on_interrupt.unwrap_or(server),
@@ -163,7 +155,6 @@ impl ClusterSettings {
             keyring_in_memory: file.disable_keyring_file.unwrap_or(false),
             autopilot: autopilot(&file.autopilot)?,
             raft_multiplier,
-            leave_drain: performance.leave_drain_time.map_or(Duration::from_secs(5), GoDuration::to_std),
             leader_wait: performance.rpc_hold_timeout.map_or(Duration::from_secs(7), GoDuration::to_std),
         })
     }
@@ -186,11 +177,6 @@ fn autopilot(keys: &AutopilotKeys) -> Result<AutopilotSettings, ConfigError> {
     let time = |key: &str, given, default| positive(&format!("autopilot.{key}"), given, default);
     Ok(AutopilotSettings {
         cleanup_dead_servers: keys.cleanup_dead_servers.unwrap_or(default.cleanup_dead_servers),
-        last_contact_threshold: time(
-            "last_contact_threshold",
-            keys.last_contact_threshold,
-            default.last_contact_threshold,
-        )?,
         trailing_logs_max: keys.max_trailing_logs.unwrap_or(default.trailing_logs_max),
         quorum_min: keys.min_quorum.unwrap_or(default.quorum_min),
         server_stabilization: time(

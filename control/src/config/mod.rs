@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callboard_proto::api::session::{TTL_MAX, TTL_MIN};
+use callboard_proto::config_entry::ConfigEntry;
 use callboard_proto::duration::GoDuration;
 use callboard_proto::{NodeName, api};
 
@@ -128,7 +129,7 @@ pub struct Config {
     /// Instances and checks that files define.
     pub definitions: Definitions,
     /// Config entries that are written when there are none of their name.
-    pub config_entries: Vec<serde_json::Value>,
+    pub config_entries: Vec<ConfigEntry>,
     /// The part of this node in the cluster.
     pub cluster: ClusterSettings,
     /// Access control.

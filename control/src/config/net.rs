@@ -15,6 +15,7 @@ use super::{ConfigError, invalid};
 /// The most addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
 
+const NO_EXPOSE: &str = "checks reach a service beside its proxy, not through it";
 const NO_GRPC: &str = "gRPC, which Envoy is configured over, is not served";
 
 keys! {
@@ -39,10 +40,10 @@ keys! {
         pub(super) serf_wan: Option<i64>,
         pub(super) sidecar_min_port: Option<i64>,
         pub(super) sidecar_max_port: Option<i64>,
-        pub(super) expose_min_port: Option<i64>,
-        pub(super) expose_max_port: Option<i64>,
     }
     unneeded {
+        expose_min_port: NO_EXPOSE,
+        expose_max_port: NO_EXPOSE,
         grpc: NO_GRPC,
         grpc_tls: NO_GRPC,
     }
@@ -128,8 +129,6 @@ pub struct NetSettings {
     pub serf_wan_port: u16,
     /// Ports for sidecar proxies.
     pub sidecar_ports: PortRange,
-    /// Ports for exposed checks.
-    pub expose_ports: PortRange,
     /// Who may open the Unix sockets.
     pub sockets: SocketRights,
 }
@@ -171,7 +170,6 @@ impl NetSettings {
             serf_port: needed("ports.serf_lan", ports.serf_lan, 8301)?,
             serf_wan_port: port("ports.serf_wan", ports.serf_wan, Some(8302))?.unwrap_or(0),
             sidecar_ports: range("sidecar", ports.sidecar_min_port, ports.sidecar_max_port, 21000, 21255)?,
-            expose_ports: range("expose", ports.expose_min_port, ports.expose_max_port, 21500, 21755)?,
             sockets: rights(&file.unix_sockets)?,
         })
     }

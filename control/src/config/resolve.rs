@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use callboard_proto::config_entry::ConfigEntry;
 use callboard_proto::definition::OUTPUT_MAX;
 
 use super::environment::Environment;
@@ -125,7 +126,7 @@ pub(super) fn resolve(dev: bool, sources: Sources, host: &Host) -> Result<Config
         auto_reload: file.auto_reload_config.unwrap_or(false),
         acl: file.acl.resolve()?,
         telemetry: TelemetrySettings::resolve(file.telemetry),
-        config_entries: file.config_entries.bootstrap,
+        config_entries: entries(&file.config_entries.bootstrap)?,
         dns: file.dns_config,
         notes,
     })
@@ -150,4 +151,13 @@ fn recursor(text: &str) -> Result<SocketAddr, ConfigError> {
     with_port
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
         .map_err(|_| invalid("recursors", format!("{text:?} is not an IP address, with or without a port")))
+}
+
+/// The rules that a new cluster begins with.
+fn entries(given: &[serde_json::Value]) -> Result<Vec<ConfigEntry>, ConfigError> {
+    let read = |(place, value): (usize, &serde_json::Value)| {
+        let entry = ConfigEntry::parse(value.to_string().as_bytes());
+        entry.map_err(|error| invalid(&format!("config_entries.bootstrap[{place}]"), error.to_string()))
+    };
+    given.iter().enumerate().map(read).collect()
 }

@@ -77,6 +77,7 @@ fn what_is_wrong_is_named() {
     check("encrypt = \"c2hvcnQ=\"", "encrypt: the key has 5 bytes");
     check("encrypt = \"???\"", "encrypt: the key must be base64");
     check("performance { raft_multiplier = 11 }", "performance.raft_multiplier: must be 1 to 10");
+    check("config_entries {\n bootstrap = [{ kind = \"odd\", name = \"x\" }]\n}", "config_entries.bootstrap[0]: ");
     check("acl { default_policy = \"maybe\" }", "acl.default_policy: \"maybe\" is none of allow, deny");
     check("limits { request_limits = { mode = \"x\" } }", "limits.request_limits.mode");
     check("limits { kv_max_value_size = 99999999999 }", "limits.kv_max_value_size: 99999999999 is too large");

@@ -24,6 +24,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::secure::{RpcTls, opened};
+
 /// How long a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// The longest answer, in bytes.
@@ -82,11 +84,12 @@ impl Addresses {
 pub(in crate::cluster) struct Caller {
     pub(in crate::cluster) addresses: Addresses,
     idle: Arc<Mutex<Idle>>,
+    tls: Option<RpcTls>,
 }
 
 impl Caller {
-    pub(in crate::cluster) fn new(addresses: Addresses) -> Caller {
-        Caller { addresses, idle: Arc::default() }
+    pub(in crate::cluster) fn new(addresses: Addresses, tls: Option<RpcTls>) -> Caller {
+        Caller { addresses, idle: Arc::default(), tls }
     }
 
     /// Asks a node and returns the body of a successful answer.
@@ -108,7 +111,7 @@ impl Caller {
                 result => return result,
             }
         }
-        let connection = connect(to, deadline).await?;
+        let connection = self.connect(to, deadline).await?;
         self.send(connection, to, lane, path, full(body), deadline).await
     }
 
@@ -153,13 +156,34 @@ impl Caller {
         }
     }
 
+    async fn connect(&self, to: SocketAddr, deadline: Instant) -> Result<SendRequest<Body>, CallError> {
+        let not_sent = |reason: String| CallError::NotSent { to, reason };
+        let deadline = deadline.min(Instant::now() + CONNECT_MAX);
+        let opening = async {
+            let stream = TcpStream::connect(to).await.map_err(|error| not_sent(error.to_string()))?;
+            stream.set_nodelay(true).map_err(|error| not_sent(error.to_string()))?;
+            let stream = opened(self.tls.as_ref(), stream).await.map_err(|error| not_sent(error.to_string()))?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| not_sent(error.to_string()))
+        };
+        let (sender, connection) = match tokio::time::timeout_at(deadline, opening).await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(not_sent("no connection in time".to_owned())),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(error = &error as &dyn std::error::Error, %to, "a connection to another node ended");
+            }
+        });
+        Ok(sender)
+    }
+
     /// Forgets connections to addresses that are nobody's any more.
     pub(in crate::cluster) fn keep_only(&self, addresses: &[SocketAddr]) {
         self.idle.lock().retain(|(address, _), _| addresses.contains(address));
     }
 
     async fn stream(&self, to: SocketAddr, head: Vec<u8>, body: CheckpointReader) -> Result<Bytes, CallError> {
-        let connection = connect(to, Instant::now() + CONNECT_MAX).await?;
+        let connection = self.connect(to, Instant::now() + CONNECT_MAX).await?;
         let pieces = Arc::new(AtomicU64::new(0));
         let mut first = Vec::with_capacity(12 + head.len());
         first.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -203,26 +227,6 @@ fn full(body: Bytes) -> Body {
 
 fn request(to: SocketAddr, path: &str, body: Body) -> http::Result<Request<Body>> {
     Request::builder().method(Method::POST).uri(path).header(http::header::HOST, to.to_string()).body(body)
-}
-
-async fn connect(to: SocketAddr, deadline: Instant) -> Result<SendRequest<Body>, CallError> {
-    let not_sent = |reason: String| CallError::NotSent { to, reason };
-    let deadline = deadline.min(Instant::now() + CONNECT_MAX);
-    let opening = async {
-        let stream = TcpStream::connect(to).await.map_err(|error| not_sent(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| not_sent(error.to_string()))?;
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| not_sent(error.to_string()))
-    };
-    let (sender, connection) = match tokio::time::timeout_at(deadline, opening).await {
-        Ok(opened) => opened?,
-        Err(_) => return Err(not_sent("no connection in time".to_owned())),
-    };
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            debug!(error = &error as &dyn std::error::Error, %to, "a connection to another node ended");
-        }
-    });
-    Ok(sender)
 }
 
 impl Transport for Caller {

@@ -11,10 +11,12 @@
 //! | `/internal/gossip` | where a member of the log is found by gossip |
 
 mod client;
+mod secure;
 mod serve;
 mod wire;
 
 pub(super) use client::{Addresses, CallError, Caller, Lane};
+pub use secure::RpcTls;
 pub(super) use serve::serve;
 pub use wire::Beaten;
 pub(super) use wire::{Errand, Errands, Founder, Refused, Run, Sure, Written, decode, encode};

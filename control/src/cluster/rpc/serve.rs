@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::secure::{RpcTls, accepted};
 use super::wire::{Refused, Written, decode, encode};
 use crate::cluster::Cluster;
 
@@ -37,7 +38,12 @@ const IDLE_MAX: Duration = Duration::from_secs(120);
 type Answer = Result<Vec<u8>, (StatusCode, String)>;
 
 /// Serves until told to stop.
-pub(in crate::cluster) async fn serve(cluster: Cluster, listener: TcpListener, stop: CancellationToken) {
+pub(in crate::cluster) async fn serve(
+    cluster: Cluster,
+    listener: TcpListener,
+    tls: Option<RpcTls>,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -47,14 +53,14 @@ pub(in crate::cluster) async fn serve(cluster: Cluster, listener: TcpListener, s
         };
         match accepted {
             Ok((stream, from)) => {
-                let (cluster, stop) = (cluster.clone(), stop.clone());
+                let (cluster, tls, stop) = (cluster.clone(), tls.clone(), stop.clone());
                 tokio::spawn(async move {
                     let served = tokio::select! {
-                        served = connection(cluster, stream) => served,
+                        served = connection(cluster, tls.as_ref(), stream) => served,
                         () = stop.cancelled() => Ok(()),
                     };
                     if let Err(error) = served {
-                        debug!(error = &error as &dyn std::error::Error, %from, "a connection of another node ended");
+                        debug!(error = &*error as &dyn std::error::Error, %from, "a connection of another node ended");
                     }
                     drop(place);
                 });
@@ -67,10 +73,13 @@ pub(in crate::cluster) async fn serve(cluster: Cluster, listener: TcpListener, s
     }
 }
 
-async fn connection(cluster: Cluster, stream: TcpStream) -> hyper::Result<()> {
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn connection(cluster: Cluster, tls: Option<&RpcTls>, stream: TcpStream) -> Ended {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = &error as &dyn std::error::Error, "setting TCP_NODELAY failed");
     }
+    let stream = accepted(tls, stream).await?;
     let service = service_fn(|request| {
         let cluster = cluster.clone();
         async move { Ok::<_, Infallible>(handle(&cluster, request).await) }
@@ -79,7 +88,7 @@ async fn connection(cluster: Cluster, stream: TcpStream) -> hyper::Result<()> {
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    connection.await
+    Ok(connection.await?)
 }
 
 async fn handle(cluster: &Cluster, request: Request<Incoming>) -> Response<Full<Bytes>> {
