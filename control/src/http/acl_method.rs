@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_proto::Index;
+use callboard_proto::acl::Level;
 use callboard_proto::acl::rows::{AuthMethodRow, BindingRuleRow};
-use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::acl::{AuthMethod, BindVars, BindingRule};
 use callboard_proto::duration::GoDuration;
 use callboard_proto::text::Text;
 use http::StatusCode;
 
-use super::acl::{absent, clip, description, name, uuid};
-use super::blocking::{Answer, Question, read};
+use super::acl::{clip, description, name, uuid};
+use super::acl_read::{row, rows};
 use super::describe::*;
-use super::reply::{Failure, Response, encode, json};
+use super::reply::{Failure, Response, json};
 use super::request::Call;
 use super::routes::{Route, delete, get, put};
-use crate::acl::{Access, Denial, login};
-use crate::registry::{AclCommand, AclTopic, Command, Registry, Topic, Write};
+use crate::acl::login;
+use crate::registry::{AclCommand, AclTopic, Command, Registry, Write};
 
 /// The longest name of an auth method.
 const NAME_MAX: usize = 128;
@@ -105,95 +105,31 @@ fn shown_rule(row: &BindingRuleRow) -> BindingRule {
     }
 }
 
-/// What is asked of the two tables.
-enum Asked {
-    Methods,
-    Method(Text),
-    Rules(Option<String>),
-    Rule(Text),
-}
-
-struct Rows {
-    asked: Asked,
-    pretty: bool,
-}
-
-impl Rows {
-    fn table(&self) -> AclTopic {
-        match self.asked {
-            Asked::Methods | Asked::Method(_) => AclTopic::AuthMethods,
-            Asked::Rules(_) | Asked::Rule(_) => AclTopic::BindingRules,
-        }
-    }
-}
-
-impl Question for Rows {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Acl(self.table())]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        registry.acl_index(self.table())
-    }
-
-    fn is_absent(&self, registry: &Registry) -> bool {
-        match &self.asked {
-            Asked::Method(name) => registry.acl_auth_method(name).is_none(),
-            Asked::Rule(id) => registry.acl_binding_rule(id).is_none(),
-            Asked::Methods | Asked::Rules(_) => false,
-        }
-    }
-
-    fn permit(&self, access: &Access) -> Result<(), Denial> {
-        access.permit(Resource::Acl, "", Level::Read)
-    }
-
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        Answer::Json(match &self.asked {
-            Asked::Methods => {
-                let listed = |row: &Arc<AuthMethodRow>| AuthMethod { config: None, ..shown_method(row) };
-                encode(&registry.acl_auth_methods().map(listed).collect::<Vec<_>>(), self.pretty)
-            }
-            Asked::Method(name) => match registry.acl_auth_method(name) {
-                Some(row) => encode(&shown_method(row), self.pretty),
-                None => return absent(StatusCode::NOT_FOUND, "Auth method not found"),
-            },
-            Asked::Rules(of) => {
-                let wanted = |row: &&Arc<BindingRuleRow>| {
-                    of.as_ref().is_none_or(|method| row.auth_method.eq_ignore_ascii_case(method))
-                };
-                let rules = registry.acl_binding_rules().filter(wanted).map(|row| shown_rule(row));
-                encode(&rules.collect::<Vec<_>>(), self.pretty)
-            }
-            Asked::Rule(id) => match registry.acl_binding_rule(id) {
-                Some(row) => encode(&shown_rule(row), self.pretty),
-                None => return absent(StatusCode::NOT_FOUND, "Binding rule not found"),
-            },
-        })
-    }
-}
-
-async fn ask(call: &Call<'_>, asked: Asked) -> Result<Response, Failure> {
-    call.acl_enabled()?;
-    read(call, &call.read_options()?, &Rows { asked, pretty: call.pretty() }).await
-}
-
 async fn methods(call: &Call<'_>) -> Result<Response, Failure> {
-    ask(call, Asked::Methods).await
+    let listed = |row: &Arc<AuthMethodRow>| AuthMethod { config: None, ..shown_method(row) };
+    rows(call, AclTopic::AuthMethods, |registry| registry.acl_auth_methods().map(listed).collect()).await
 }
 
 async fn method(call: &Call<'_>) -> Result<Response, Failure> {
     call.acl_enabled()?;
-    ask(call, Asked::Method(call.argument("Missing auth method name")?.into())).await
+    let name: Text = call.argument("Missing auth method name")?.into();
+    let shown = |registry: &Registry| registry.acl_auth_method(&name).map(|row| shown_method(row));
+    row(call, AclTopic::AuthMethods, shown, (StatusCode::NOT_FOUND, "Auth method not found")).await
 }
 
 async fn rules(call: &Call<'_>) -> Result<Response, Failure> {
-    ask(call, Asked::Rules(call.params.filled("authmethod").map(str::to_owned))).await
+    let of = call.params.filled("authmethod").map(str::to_owned);
+    let wanted =
+        |row: &&Arc<BindingRuleRow>| of.as_ref().is_none_or(|method| row.auth_method.eq_ignore_ascii_case(method));
+    let shown = |registry: &Registry| registry.acl_binding_rules().filter(wanted).map(|row| shown_rule(row)).collect();
+    rows::<BindingRule>(call, AclTopic::BindingRules, shown).await
 }
 
 async fn rule(call: &Call<'_>) -> Result<Response, Failure> {
     call.acl_enabled()?;
-    ask(call, Asked::Rule(call.argument("Missing binding rule ID")?.into())).await
+    let id: Text = call.argument("Missing binding rule ID")?.into();
+    let shown = |registry: &Registry| registry.acl_binding_rule(&id).map(|row| shown_rule(row));
+    row(call, AclTopic::BindingRules, shown, (StatusCode::NOT_FOUND, "Binding rule not found")).await
 }
 
 async fn create_method(call: &mut Call<'_>) -> Result<Response, Failure> {

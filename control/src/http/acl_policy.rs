@@ -1,25 +1,24 @@
 //! `/v1/acl/polic…` and `/v1/acl/templated-polic…`: named rules.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use callboard_proto::Index;
+use callboard_proto::acl::Level;
 use callboard_proto::acl::rows::PolicyRow;
 use callboard_proto::acl::templates::{Template, hcl};
-use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::acl::{Policy, PolicyRequest, TemplateShown, TemplateVariables};
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::text::Text;
 use http::StatusCode;
 
-use super::acl::{absent, clip, datacenters, description, name, template_name, texts, uuid};
-use super::blocking::{Answer, Question, read};
+use super::acl::{clip, datacenters, description, name, template_name, texts, uuid};
+use super::acl_read::{Missing, row, rows};
 use super::describe::*;
-use super::reply::{Failure, Response, encode, json};
+use super::reply::{Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, delete, get, now, post, put};
-use crate::acl::{Access, Denial, digest, seed, text};
-use crate::registry::{AclCommand, AclTopic, Command, Registry, Topic, Write};
+use crate::acl::{digest, seed, text};
+use crate::registry::{AclCommand, AclTopic, Command, Registry, Write};
 
 /// The longest name of a policy.
 const NAME_MAX: usize = 128;
@@ -89,89 +88,29 @@ fn listed(row: &PolicyRow) -> Policy {
     Policy { rules: None, datacenters: Some(datacenters), ..shown_policy(row) }
 }
 
-struct Policies {
-    pretty: bool,
-}
-
-impl Question for Policies {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Acl(AclTopic::Policies)]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        registry.acl_index(AclTopic::Policies)
-    }
-
-    fn permit(&self, access: &Access) -> Result<(), Denial> {
-        access.permit(Resource::Acl, "", Level::Read)
-    }
-
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        let mut policies: Vec<Policy> = registry.acl_policies().map(|row| listed(row)).collect();
-        policies.sort_by(|one, other| one.name.cmp(&other.name));
-        Answer::Json(encode(&policies, self.pretty))
-    }
-}
-
-enum Which {
-    Id(Text),
-    Name(Text),
-}
-
-struct OnePolicy {
-    which: Which,
-    pretty: bool,
-}
-
-impl OnePolicy {
-    fn find<'r>(&self, registry: &'r Registry) -> Option<&'r Arc<PolicyRow>> {
-        match &self.which {
-            Which::Id(id) => registry.acl_policy(id),
-            Which::Name(name) => registry.acl_policy_named(name),
-        }
-    }
-}
-
-impl Question for OnePolicy {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Acl(AclTopic::Policies)]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        registry.acl_index(AclTopic::Policies)
-    }
-
-    fn is_absent(&self, registry: &Registry) -> bool {
-        self.find(registry).is_none()
-    }
-
-    fn permit(&self, access: &Access) -> Result<(), Denial> {
-        access.permit(Resource::Acl, "", Level::Read)
-    }
-
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        match self.find(registry) {
-            Some(row) => Answer::Json(encode(&shown_policy(row), self.pretty)),
-            None => absent(StatusCode::FORBIDDEN, "ACL not found"),
-        }
-    }
-}
+/// What is said of a policy that is not there.
+const MISSING: Missing = (StatusCode::FORBIDDEN, "ACL not found");
 
 async fn list(call: &Call<'_>) -> Result<Response, Failure> {
-    call.acl_enabled()?;
-    read(call, &call.read_options()?, &Policies { pretty: call.pretty() }).await
+    let shown = |registry: &Registry| {
+        let mut policies: Vec<Policy> = registry.acl_policies().map(|row| listed(row)).collect();
+        policies.sort_by(|one, other| one.name.cmp(&other.name));
+        policies
+    };
+    rows(call, AclTopic::Policies, shown).await
 }
 
 async fn by_id(call: &Call<'_>) -> Result<Response, Failure> {
     call.acl_enabled()?;
-    let which = Which::Id(call.argument("Missing policy ID")?.into());
-    read(call, &call.read_options()?, &OnePolicy { which, pretty: call.pretty() }).await
+    let id: Text = call.argument("Missing policy ID")?.into();
+    row(call, AclTopic::Policies, |registry| registry.acl_policy(&id).map(|row| shown_policy(row)), MISSING).await
 }
 
 async fn by_name(call: &Call<'_>) -> Result<Response, Failure> {
     call.acl_enabled()?;
-    let which = Which::Name(call.argument("Missing policy Name")?.into());
-    read(call, &call.read_options()?, &OnePolicy { which, pretty: call.pretty() }).await
+    let name: Text = call.argument("Missing policy Name")?.into();
+    row(call, AclTopic::Policies, |registry| registry.acl_policy_named(&name).map(|row| shown_policy(row)), MISSING)
+        .await
 }
 
 async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use callboard_proto::Index;
+use callboard_proto::acl::Level;
 use callboard_proto::acl::rows::RoleRow;
-use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::acl::{Given, Role, RoleRequest};
 use callboard_proto::text::Text;
 use http::StatusCode;
 
-use super::acl::{absent, description, given, name, sources, uuid};
-use super::blocking::{Answer, Question, read};
+use super::acl::{description, given, name, sources, uuid};
+use super::acl_read::{Missing, row, rows};
 use super::describe::*;
-use super::reply::{Failure, Response, encode, json};
+use super::reply::{Failure, Response, json};
 use super::request::Call;
 use super::routes::{Route, delete, get, put};
-use crate::acl::{Access, Denial, digest};
-use crate::registry::{AclCommand, AclTopic, Command, Registry, Topic, Write};
+use crate::acl::digest;
+use crate::registry::{AclCommand, AclTopic, Command, Registry, Write};
 
 /// The longest name of a role.
 const NAME_MAX: usize = 256;
@@ -65,94 +65,34 @@ pub(super) fn shown_role(registry: &Registry, row: &RoleRow) -> Role {
     }
 }
 
-struct Roles {
-    policy: Option<String>,
-    pretty: bool,
-}
+/// What is said of a role that is not there.
+const MISSING: Missing = (StatusCode::NOT_FOUND, "Role not found");
 
-impl Question for Roles {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Acl(AclTopic::Roles)]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        registry.acl_index(AclTopic::Roles)
-    }
-
-    fn permit(&self, access: &Access) -> Result<(), Denial> {
-        access.permit(Resource::Acl, "", Level::Read)
-    }
-
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
+async fn list(call: &Call<'_>) -> Result<Response, Failure> {
+    let policy = call.params.filled("policy").map(str::to_owned);
+    let shown = |registry: &Registry| {
         let wanted = |row: &&Arc<RoleRow>| {
-            self.policy.as_ref().is_none_or(|id| row.sources.policies.iter().any(|linked| **linked == **id))
+            policy.as_ref().is_none_or(|id| row.sources.policies.iter().any(|linked| **linked == **id))
         };
         let mut roles: Vec<Role> = registry.acl_roles().filter(wanted).map(|row| shown_role(registry, row)).collect();
         roles.sort_by(|one, other| one.name.cmp(&other.name));
-        Answer::Json(encode(&roles, self.pretty))
-    }
-}
-
-enum Which {
-    Id(Text),
-    Name(Text),
-}
-
-struct OneRole {
-    which: Which,
-    pretty: bool,
-}
-
-impl OneRole {
-    fn find<'r>(&self, registry: &'r Registry) -> Option<&'r Arc<RoleRow>> {
-        match &self.which {
-            Which::Id(id) => registry.acl_role(id),
-            Which::Name(name) => registry.acl_role_named(name),
-        }
-    }
-}
-
-impl Question for OneRole {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Acl(AclTopic::Roles)]
-    }
-
-    fn index(&self, registry: &Registry) -> Index {
-        registry.acl_index(AclTopic::Roles)
-    }
-
-    fn is_absent(&self, registry: &Registry) -> bool {
-        self.find(registry).is_none()
-    }
-
-    fn permit(&self, access: &Access) -> Result<(), Denial> {
-        access.permit(Resource::Acl, "", Level::Read)
-    }
-
-    fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
-        match self.find(registry) {
-            Some(row) => Answer::Json(encode(&shown_role(registry, row), self.pretty)),
-            None => absent(StatusCode::NOT_FOUND, "Role not found"),
-        }
-    }
-}
-
-async fn list(call: &Call<'_>) -> Result<Response, Failure> {
-    call.acl_enabled()?;
-    let policy = call.params.filled("policy").map(str::to_owned);
-    read(call, &call.read_options()?, &Roles { policy, pretty: call.pretty() }).await
+        roles
+    };
+    rows(call, AclTopic::Roles, shown).await
 }
 
 async fn by_id(call: &Call<'_>) -> Result<Response, Failure> {
     call.acl_enabled()?;
-    let which = Which::Id(call.argument("Missing role ID")?.into());
-    read(call, &call.read_options()?, &OneRole { which, pretty: call.pretty() }).await
+    let id: Text = call.argument("Missing role ID")?.into();
+    let shown = |registry: &Registry| registry.acl_role(&id).map(|row| shown_role(registry, row));
+    row(call, AclTopic::Roles, shown, MISSING).await
 }
 
 async fn by_name(call: &Call<'_>) -> Result<Response, Failure> {
     call.acl_enabled()?;
-    let which = Which::Name(call.argument("Missing role Name")?.into());
-    read(call, &call.read_options()?, &OneRole { which, pretty: call.pretty() }).await
+    let name: Text = call.argument("Missing role Name")?.into();
+    let shown = |registry: &Registry| registry.acl_role_named(&name).map(|row| shown_role(registry, row));
+    row(call, AclTopic::Roles, shown, MISSING).await
 }
 
 async fn create(call: &mut Call<'_>) -> Result<Response, Failure> {

@@ -9,6 +9,7 @@ mod acl;
 mod acl_boot;
 mod acl_method;
 mod acl_policy;
+mod acl_read;
 mod acl_role;
 mod acl_token;
 mod agent;
