@@ -1,5 +1,6 @@
 //! Locks: who gets them, and that they end with their sessions, whatever ends those.
 
+use super::super::txn::KvVerb;
 use super::*;
 
 /// A registry with a node `node0` and its check `c0`, and a session `s` that depends on both.
@@ -156,15 +157,49 @@ fn a_session_begins_on_what_is_there_and_well() {
     assert_eq!(again, Outcome::Refused(Refusal::DuplicateSession("s".into())));
 }
 
+#[test]
+fn a_lock_that_a_transaction_takes_and_loses_is_told() {
+    let mut registry = with_session(SessionBehavior::Release);
+    let condition = KvCondition::Acquire { session: "s".into(), seen: Index(u64::MAX) };
+    let take = TxnOp::Kv("k".into(), KvVerb::Set { value: Arc::from(*b"v"), flags: 0, condition });
+    let mut touched = Touched::default();
+    registry.apply(Command::Txn(vec![take, TxnOp::SessionDelete("s".into())]), &mut touched);
+    assert_eq!(&*registry.kv_get("k").unwrap().session, "");
+    assert_eq!(touched.lost(), [("k".into(), Duration::from_secs(15))], "whoever saw the lock is given its delay");
+}
+
+/// A command, or the operations of a transaction as transactions of their own.
+fn one_by_one(command: Command) -> Vec<Command> {
+    match command {
+        Command::Txn(ops) => ops.into_iter().map(|op| Command::Txn(vec![op])).collect(),
+        command => vec![command],
+    }
+}
+
+/// Whether a command of one operation frees a key by the word of its holder, or by its removal.
+fn gives_up(command: &Command, holder: &str) -> bool {
+    let releases = |condition: &KvCondition| matches!(condition, KvCondition::Release(session) if **session == *holder);
+    match command {
+        Command::KvSet { condition, .. } => releases(condition),
+        Command::KvDelete { .. } | Command::KvDeletePrefix { .. } => true,
+        Command::Txn(ops) => {
+            matches!(ops.as_slice(), [TxnOp::Kv(_, KvVerb::Delete(_) | KvVerb::DeleteTree)])
+                || matches!(ops.as_slice(), [TxnOp::Kv(_, KvVerb::Set { condition, .. })] if releases(condition))
+        }
+        _ => false,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Against a model of locks alone: a key changes hands only by its holder, by its removal, or by the end of its
-    /// holder's session, and every loss with a delay is told.
+    /// holder's session, and every loss with a delay is told. A transaction is gone through operation by operation:
+    /// the lock that it takes may be the lock that it loses.
     #[test]
     fn a_lock_is_lost_only_with_its_session_its_key_or_by_its_holder(history in history()) {
         let mut registry = Registry::default();
-        for command in history {
+        for command in history.into_iter().flat_map(one_by_one) {
             let before = registry.clone();
             let mut touched = Touched::default();
             registry.apply(command.clone(), &mut touched);
@@ -183,9 +218,7 @@ proptest! {
                     }
                     continue;
                 }
-                let by_holder = matches!(&command, Command::KvSet { condition: KvCondition::Release(session), .. } if *session == entry.session);
-                let removed = matches!(&command, Command::KvDelete { .. } | Command::KvDeletePrefix { .. });
-                prop_assert!(by_holder || removed, "{} was lost by {command:?}", entry.key);
+                prop_assert!(gives_up(&command, &entry.session), "{} was lost by {command:?}", entry.key);
             }
             prop_assert_eq!(told, lost);
         }

@@ -62,7 +62,8 @@ proptest! {
             apply(&mut registry, command);
         }
         let before = registry.clone();
-        let outcome = apply(&mut registry, Command::Txn(ops.clone()));
+        let mut touched = Touched::default();
+        let outcome = registry.apply(Command::Txn(ops.clone()), &mut touched);
         prop_assert_eq!(registry.audit(), Ok(()));
         match outcome {
             Outcome::Txn(Ok(_)) => {
@@ -76,15 +77,18 @@ proptest! {
                 // One by one, each gets an index of its own, which conditions on indexes would notice.
                 if !ops.iter().any(conditional) {
                     let mut model = before;
+                    let mut one_by_one = Touched::default();
                     for op in ops {
-                        let one = apply(&mut model, Command::Txn(vec![op]));
+                        let one = model.apply(Command::Txn(vec![op]), &mut one_by_one);
                         prop_assert!(matches!(one, Outcome::Txn(Ok(_))), "{:?}", one);
                     }
                     prop_assert_eq!(content(&registry), content(&model));
+                    prop_assert_eq!(touched.lost(), one_by_one.lost());
                 }
             }
             Outcome::Txn(Err(faults)) => {
                 prop_assert!(!faults.is_empty());
+                prop_assert_eq!(touched.lost(), []);
                 prop_assert_eq!(bytes(&registry), bytes(&before));
             }
             outcome => {
