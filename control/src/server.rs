@@ -32,6 +32,7 @@ use crate::connect::{self, Authority};
 use crate::definitions::Keeper;
 use crate::dns;
 use crate::error::Error;
+use crate::event::{self, Events};
 use crate::http::{Api, Door, Parts, routes, serve};
 use crate::listen::Listeners;
 use crate::monitor::Monitor;
@@ -131,6 +132,7 @@ impl Server {
         let checks = Checks::new(cluster.clone(), check_settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let authority = Authority::new(cluster.clone(), authority_options(&config, &identity));
+        let events = Events::new(cluster.clone(), identity.node_name.clone());
         let memory: Arc<dyn LeaderMemory> = Arc::new(Memory { checks: checks.clone(), sessions: sessions.clone() });
         cluster.remember(&memory);
         let rules = Arc::new(ArcSwap::from_pointee(settings::http_rules(&config)));
@@ -159,6 +161,7 @@ impl Server {
             checks: checks.clone(),
             sessions: sessions.clone(),
             authority: authority.clone(),
+            events: events.clone(),
             acl: acl.clone(),
             identity: identity.clone(),
             telemetry: telemetry.clone(),
@@ -194,6 +197,7 @@ impl Server {
             tasks.spawn(acl::keep(cluster.clone(), acl::now, stop.clone()));
         }
         tasks.spawn(watch(checks, stop.clone()));
+        tasks.spawn(event::listen(events, stop.clone()));
         tasks.spawn(session::watch(sessions, stop.clone()));
         tasks.spawn(connect::watch(authority, stop.clone()));
         let mut doors = listeners.http;

@@ -5,16 +5,14 @@ use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::event::{EVENT_BYTES_MAX, UserEvent};
 use callboard_proto::api::meta;
 use callboard_proto::api::query::ReadOptions;
-use callboard_proto::config_entry::PATTERN_BYTES_MAX;
 use http::{HeaderName, HeaderValue};
-use regex::{Regex, RegexBuilder};
 use tokio::time::Instant;
 
 use super::describe::*;
 use super::reply::{Failure, Response, json, tell_left_out};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, get, put};
-use crate::identity::CONSUL_SERVICE;
+use crate::event::Audience;
 
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[
@@ -52,56 +50,15 @@ async fn fire(call: &mut Call<'_>) -> Result<Response, Failure> {
         ltime: 0,
         name,
     };
-    if !event.tag_filter.is_empty() && event.service_filter.is_empty() {
-        return Err(Failure::Refused("Cannot provide tag filter without service filter".to_owned()));
-    }
     let filters = [&event.node_filter, &event.service_filter, &event.tag_filter];
     let size = event.name.len() + payload.len() + filters.iter().map(|filter| filter.len()).sum::<usize>();
+    Audience::of(&event).map_err(|error| Failure::Refused(error.to_string()))?;
     if size > EVENT_BYTES_MAX {
         let text = format!("user event exceeds configured limit of {EVENT_BYTES_MAX} bytes before encoding");
         return Err(Failure::Refused(text));
     }
-    let filters = Filters {
-        node: pattern("node", &event.node_filter)?,
-        service: pattern("service", &event.service_filter)?,
-        tag: pattern("tag", &event.tag_filter)?,
-    };
-    let response = json(&event, call.pretty());
-    if filters.are_for(call) {
-        call.api.events.keep(event);
-    }
-    Ok(response)
-}
-
-/// For whom an event is; each is evaluated by the node that hears it.
-struct Filters {
-    node: Regex,
-    service: Regex,
-    tag: Regex,
-}
-
-fn pattern(what: &str, text: &str) -> Result<Regex, Failure> {
-    let compiled = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
-    compiled.map_err(|error| Failure::Refused(format!("Invalid {what} filter: {error}")))
-}
-
-impl Filters {
-    /// Whether this node keeps the event: by its name, and by a service of its own with a tag that fits.
-    fn are_for(&self, call: &Call<'_>) -> bool {
-        let own = &call.api.identity.node_name;
-        if !self.node.is_match(own.as_str()) {
-            return false;
-        }
-        if self.service.as_str().is_empty() {
-            return true;
-        }
-        let registry = call.api.cluster.registry();
-        registry
-            .instances_on(own)
-            .filter(|instance| instance.service.as_str() != CONSUL_SERVICE)
-            .filter(|instance| self.service.is_match(instance.service.as_str()))
-            .any(|instance| self.tag.as_str().is_empty() || instance.tags.iter().any(|tag| self.tag.is_match(tag)))
-    }
+    call.api.events.fire(&event).await?;
+    Ok(json(&event, call.pretty()))
 }
 
 /// Lists events; with an index, once the list no longer ends with the event that the index stands for.

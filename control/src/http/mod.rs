@@ -86,6 +86,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Who signs for the services of the mesh.
     pub authority: Authority,
+    /// The events that are heard here.
+    pub events: Events,
     /// Who may do what.
     pub acl: Arc<Acl>,
     /// This node.
@@ -132,14 +134,14 @@ impl Api {
     /// Puts the interface in front of a cluster.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Api> {
-        let Parts { cluster, checks, sessions, authority, acl, identity, telemetry, .. } = parts;
+        let Parts { cluster, checks, sessions, authority, events, acl, identity, telemetry, .. } = parts;
         let Parts { sidecar_ports, rules, monitor, reload, stop, leave, .. } = parts;
         Arc::new(Api {
             cluster,
             checks,
             sessions,
             authority,
-            events: Events::default(),
+            events,
             acl,
             identity,
             telemetry,

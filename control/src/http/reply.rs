@@ -15,6 +15,7 @@ use super::payload::Payload;
 use crate::acl::{Denial, UnknownToken};
 use crate::check::BeatError;
 use crate::cluster;
+use crate::event::FireError;
 use crate::registry::{AclRefusal, Refusal};
 
 /// A finished answer.
@@ -93,6 +94,12 @@ impl From<QueryError> for Failure {
 impl From<callboard_proto::filter::Error> for Failure {
     fn from(error: callboard_proto::filter::Error) -> Failure {
         Failure::BadRequest(error.to_string())
+    }
+}
+
+impl From<FireError> for Failure {
+    fn from(error: FireError) -> Failure {
+        Failure::Refused(error.to_string())
     }
 }
 

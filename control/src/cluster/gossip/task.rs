@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use super::words::{Ear, Spoken, Word};
 
 /// What kind of datagram it is.
 const GOSSIP: u8 = 1;
+/// How often a member sends each piece of news at least.
+const TRANSMISSIONS_MIN: NonZeroU8 = NonZeroU8::new(6).unwrap();
 /// The longest datagram: below the smallest usual path limit, less headers.
 const DATAGRAM_MAX: usize = 1400;
 /// How long a member that was told to leave waits before it says that it stays, so that the order can be seen.
@@ -367,14 +369,17 @@ impl Task {
 /// Settings for a cluster of a size, on a local network.
 fn config(size: usize) -> foca::Config {
     let size = u32::try_from(size).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    let usual = foca::Config::new_lan(size);
     foca::Config {
+        // In a small cluster a word would be sent twice, and a lost packet could be the end of it.
+        max_transmissions: usual.max_transmissions.max(TRANSMISSIONS_MIN),
         max_packet_size: NonZeroUsize::new(DATAGRAM_MAX - OVERHEAD - 1).unwrap_or(NonZeroUsize::MIN),
         // Members that seem gone are asked after often: a network that comes back is to be noticed within seconds.
         periodic_announce_to_down_members: Some(PeriodicParams {
             frequency: Duration::from_secs(10),
             num_members: NonZeroUsize::MIN,
         }),
-        ..foca::Config::new_lan(size)
+        ..usual
     }
 }
 

@@ -17,6 +17,8 @@ use super::card::Card;
 const FORMAT: u8 = 1;
 /// How many words are remembered.
 const KNOWN_MAX: usize = 4096;
+/// The time of a node that heard nothing yet; as with Consul, whose clients show the times of events.
+const TIME_FIRST: u64 = 1;
 /// The longest word, in bytes: it has to share a datagram with a header.
 pub const WORD_MAX: usize = 1024;
 
@@ -69,7 +71,6 @@ impl Spoken {
 }
 
 /// Tells new words from known ones.
-#[derive(Default)]
 struct Heard {
     known: HashSet<u64>,
     /// The known ones with their times, the oldest first.
@@ -79,6 +80,13 @@ struct Heard {
     /// The highest time that was heard.
     time: u64,
     fresh: Vec<Spoken>,
+}
+
+impl Default for Heard {
+    fn default() -> Heard {
+        let (known, order, fresh) = (HashSet::new(), VecDeque::new(), Vec::new());
+        Heard { known, order, floor: 0, time: TIME_FIRST, fresh }
+    }
 }
 
 impl Heard {
@@ -166,7 +174,7 @@ mod tests {
     fn a_word_is_new_once_and_times_only_grow() {
         let mut ear = Ear::default();
         let first = ear.date(Word::Stay { name: "a".into() });
-        assert_eq!(first.time, 1);
+        assert_eq!(first.time, 2);
         assert!(ear.receive_item(&first.encode(), None).unwrap().is_some());
         assert!(ear.receive_item(&first.encode(), None).unwrap().is_none());
         assert_eq!(ear.take(), std::slice::from_ref(&first));
@@ -174,7 +182,7 @@ mod tests {
         ear.witness(9);
         assert_eq!(ear.date(Word::Event(vec![1])).time, 10);
         // The same said again at another time is another word.
-        let again = Spoken { time: 2, ..first };
+        let again = Spoken { time: 3, ..first };
         assert!(ear.receive_item(&again.encode(), None).unwrap().is_some());
         assert!(ear.receive_item(&[], None).is_err());
         assert!(ear.receive_item(&[FORMAT, 255], None).is_err());

@@ -1,0 +1,81 @@
+//! What is said on one node is heard on all, by those whom it is for.
+
+use std::thread;
+
+use callboard_tests::wait;
+use serde_json::{Value, json};
+
+use crate::member::{LONG, Member, bootstrapped, text};
+
+/// The events that a member lists, by name, with their Lamport times.
+fn listed(member: &Member) -> Vec<(String, u64)> {
+    let events = member.get("/v1/event/list").expect("a list");
+    let row = |event: &Value| (text(&event["Name"]), event["LTime"].as_u64().expect("a time"));
+    events.as_array().expect("events are a list").iter().map(row).collect()
+}
+
+fn has(member: &Member, name: &str) -> bool {
+    listed(member).iter().any(|(listed, _)| listed == name)
+}
+
+#[test]
+fn an_event_is_listed_on_every_node_that_it_is_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = bootstrapped("node1", dir.path());
+    let two = Member::start("node2", dir.path(), &[]);
+    let three = Member::start("node3", dir.path(), &[]);
+    two.join(&one);
+    three.join(&one);
+    let all = [&one, &two, &three];
+    for member in all {
+        wait::until_true("all members", LONG, || member.members().len() == 3);
+    }
+    wait::until_true("a service of its own", LONG, || {
+        let service = br#"{"name": "web", "tags": ["v1"]}"#;
+        two.http.request("PUT", "/v1/agent/service/register", service).is_ok_and(|reply| reply.status == 200)
+    });
+
+    // Readers everywhere wait on an empty list; one event wakes them all, once, with itself.
+    let waiting: Vec<_> = all
+        .map(|member| {
+            let http = member.http;
+            thread::spawn(move || http.get("/v1/event/list?index=1&wait=60s").ok())
+        })
+        .into();
+    let fired = two.put("/v1/event/fire/deploy", b"payload");
+    assert_eq!(fired["LTime"], 0);
+    assert!(has(&two, "deploy"), "whoever fires sees it at once");
+    let mut seen = Vec::new();
+    for waiter in waiting {
+        let reply = waiter.join().expect("the reader ended");
+        let heard = reply.json();
+        assert_eq!(heard.as_array().map(Vec::len), Some(1), "{heard}");
+        let event = &heard[0];
+        assert_eq!((&event["ID"], &event["Payload"]), (&fired["ID"], &json!("cGF5bG9hZA==")));
+        seen.push((event["LTime"].clone(), reply.index()));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "the time and the index are the same everywhere: {seen:?}");
+
+    // Every receiver decides by itself: the service is on the second node alone, and the name is the third's.
+    one.put("/v1/event/fire/for-web?service=web&tag=v1", b"");
+    one.put("/v1/event/fire/for-three?node=3$", b"");
+    one.put("/v1/event/fire/for-nobody?service=web&tag=v2", b"");
+    three.put("/v1/event/fire/for-all", b"");
+    wait::until_true("the event of the service", LONG, || has(&two, "for-web"));
+    wait::until_true("the event of the node", LONG, || has(&three, "for-three"));
+    for member in all {
+        wait::until_true("the event of all", LONG, || has(member, "for-all"));
+        let names: Vec<String> = listed(member).into_iter().map(|(name, _)| name).collect();
+        assert!(!names.contains(&"for-nobody".to_owned()), "{}: {names:?}", member.name);
+        assert_eq!(names.contains(&"for-web".to_owned()), member.name == "node2", "{}: {names:?}", member.name);
+        assert_eq!(names.contains(&"for-three".to_owned()), member.name == "node3", "{}: {names:?}", member.name);
+        // Lamport: whoever heard of an event fires later ones at a later time.
+        let time = |name: &str| listed(member).into_iter().find(|(listed, _)| listed == name).expect("it is listed").1;
+        assert!(time("for-all") > time("deploy"));
+    }
+    let tagged = one.http.put("/v1/event/fire/x?tag=v1", b"");
+    assert_eq!((tagged.status, tagged.text().as_str()), (500, "Cannot provide tag filter without service filter"));
+    let large = one.http.put("/v1/event/fire/x", &[0; 512]);
+    assert_eq!(large.status, 500, "{}", large.text());
+}
