@@ -121,6 +121,11 @@ const TABLE: &[(&str, &str, &str, Needs)] = &[
     ("GET", "/v1/query", "", AnyToken),
     ("POST", "/v1/query", r#"{"Name": "web", "Service": {"Service": "web"}}"#, Write(r#"'query:write' on "web""#)),
     ("GET", "/v1/query/web/execute", "", AnyToken),
+    // How servers are kept.
+    ("GET", "/v1/operator/autopilot/configuration", "", Read("'operator:read'")),
+    ("GET", "/v1/operator/autopilot/health", "", Read("'operator:read'")),
+    ("GET", "/v1/operator/autopilot/state", "", Read("'operator:read'")),
+    ("PUT", "/v1/operator/autopilot/configuration", r#"{"CleanupDeadServers": true}"#, Write("'operator:write'")),
     // Access control itself.
     ("GET", "/v1/acl/tokens", "", Read("'acl:read'")),
     ("GET", "/v1/acl/token/00000000-0000-0000-0000-000000000002", "", Read("'acl:read'")),

@@ -74,6 +74,26 @@ fn what_an_agent_tells_is_packed_without_secrets() {
 }
 
 #[test]
+fn the_settings_of_autopilot_are_shown_and_changed_one_by_one() {
+    let node = Node::dev();
+    let lines = |line: &str| run(&node, line).stdout;
+    let shown = lines("operator autopilot get-config");
+    for expect in ["CleanupDeadServers = true", "LastContactThreshold = 200ms", "ServerStabilizationTime = 10s"] {
+        assert!(shown.contains(expect), "{expect} in {shown}");
+    }
+    check(&node, "operator autopilot set-config -min-quorum=3 -cleanup-dead-servers=false", "Configuration updated!");
+    let shown = lines("operator autopilot get-config");
+    for expect in ["CleanupDeadServers = false", "MinQuorum = 3", "MaxTrailingLogs = 250"] {
+        assert!(shown.contains(expect), "{expect} in {shown}");
+    }
+    refused(&node, "operator autopilot set-config -server-stabilization-time=-1s", 1, "is negative");
+    let state = lines("operator autopilot state");
+    for expect in ["Healthy = true", "FailureTolerance = 0", "Status = leader", "NodeType = voter"] {
+        assert!(state.contains(expect), "{expect} in {state}");
+    }
+}
+
+#[test]
 fn what_is_not_offered_says_why() {
     let node = Node::dev();
     refused(&node, "exec uptime", 2, "exec is not offered");

@@ -124,6 +124,56 @@ fn three_servers_begin_together_and_lose_nothing_when_their_leader_is_killed() {
     }
 }
 
+/// How many servers the leader knows, and how many of them vote and are healthy, as one member hears it.
+fn judged(member: &Member) -> Option<(u16, usize, usize, usize)> {
+    let reply = member.http.request("GET", "/v1/operator/autopilot/health", b"").ok()?;
+    let health = reply.json();
+    let servers = health["Servers"].as_array()?;
+    let count = |key: &str| servers.iter().filter(|server| server[key] == true).count();
+    Some((reply.status, servers.len(), count("Voter"), count("Healthy")))
+}
+
+#[test]
+fn the_settings_of_autopilot_are_everybodys_and_act_when_they_change() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = "/v1/operator/autopilot/configuration";
+    // What the first leader is told counts, and not what the others are told. Builds share the machine with this test.
+    let first = r#"{"autopilot": {"server_stabilization_time": "1000h", "last_contact_threshold": "20s"}}"#;
+    let one = Member::configured("node1", dir.path(), &["-bootstrap", "-server"], first);
+    let two = Member::start("node2", dir.path(), &["-server"]);
+    let mut three = Member::start("node3", dir.path(), &["-server"]);
+    until_led(&one);
+    two.join(&one);
+    three.join(&one);
+    wait::until_true("three servers", LONG, || judged(&two) == Some((200, 3, 1, 3)));
+    let mut config = two.get(path).expect("settings");
+    assert_eq!(config["ServerStabilizationTime"], "1000h0m0s");
+    assert_eq!(config["LastContactThreshold"], "20s");
+    let state = three.get("/v1/operator/autopilot/state").expect("a state");
+    let servers: Vec<&Value> = state["Servers"].as_object().expect("an object").values().collect();
+    let status = |name: &str| servers.iter().find(|server| server["Name"] == name).map(|server| &server["Status"]);
+    assert_eq!(status("node1"), Some(&Value::from("leader")));
+    assert_eq!(status("node2"), Some(&Value::from("non-voter")));
+    assert_eq!(state["Voters"], serde_json::json!([state["Leader"]]));
+
+    // A new server need not have been up for any time any more.
+    config["ServerStabilizationTime"] = "0s".into();
+    config["CleanupDeadServers"] = false.into();
+    let body = config.to_string();
+    let index = config["ModifyIndex"].as_u64().expect("an index");
+    assert_eq!(two.put(&format!("{path}?cas={}", index + 1), body.as_bytes()), false);
+    assert_eq!(two.put(&format!("{path}?cas={index}"), body.as_bytes()), true);
+    assert_eq!(three.get(path).expect("settings")["ServerStabilizationTime"], "0s");
+    wait::until_true("three votes", LONG, || judged(&three) == Some((200, 3, 3, 3)));
+
+    // Nobody takes the vote of a server that failed until that is asked for.
+    three.process.kill();
+    wait::until_true("it to be missed", LONG, || judged(&two) == Some((429, 3, 3, 2)));
+    config["CleanupDeadServers"] = true.into();
+    assert_eq!(two.put(path, config.to_string().as_bytes()), true);
+    wait::until_true("its vote to go", LONG, || judged(&one) == Some((200, 2, 2, 2)));
+}
+
 #[test]
 fn a_member_that_is_killed_fails_and_can_be_taken_for_one_that_left() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -651,8 +651,7 @@ def asynchronously(c):
 
 # What is not served yet.
 ABSENT = [
-    "coordinate.", "catalog.service", "health.service", "config.list", "operator.autopilot_configuration",
-    "operator.update_autopilot_configuration", "operator.autopilot_health",
+    "coordinate.", "catalog.service", "health.service", "config.list",
 ]
 
 

@@ -35,5 +35,5 @@ pub use error::Error;
 pub use machine::{Committed, Machine};
 pub use options::{Bootstrap, Options};
 pub use raft::{Barrier, Proposed, Raft};
-pub use status::{Peer, Role, Status};
+pub use status::{Follower, Peer, Role, Status};
 pub use transport::{CheckpointReader, CheckpointReceiver, Rpc, Transport, Unreachable};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{BasicNode, ChangeMembers, LinearizerOption, ReadPolicy};
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use crate::machine::Machine;
 use crate::network::{decode, encode};
 use crate::options::Options;
 use crate::start;
-use crate::status::{Peer, Role, Status};
+use crate::status::{Follower, Peer, Role, Status};
 use crate::transport::{CheckpointReceiver, Rpc, Transport};
 use crate::types::{Data, Engine, Snapshot, Types, Vote};
 
@@ -171,6 +172,13 @@ impl Raft {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
+    }
+
+    /// What this node knows of the others while it leads: nothing of anybody while it does not. Changes with every
+    /// answer, so it can be asked for and not followed.
+    #[must_use]
+    pub fn followers(&self) -> Vec<Follower> {
+        Follower::read_all(&self.shared.engine.metrics().borrow_watched())
     }
 
     /// Takes a checkpoint now and returns the index it reaches to once it is durable.

@@ -1,11 +1,12 @@
 //! What a node knows about itself and its cluster, as one plain value. No engine type shows through.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use openraft::errors::Fatal;
-use openraft::{LogIdOptionExt, ServerState};
+use openraft::{Instant as _, LogIdOptionExt, ServerState};
 
-use crate::types::Metrics;
+use crate::types::{LogId, Metrics};
 
 /// Another node, or this one: identity and the address it is reached at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,34 @@ pub struct Status {
     pub checkpoint_failure: Option<String>,
     /// Why the node stopped for good, if it did.
     pub fatal: Option<String>,
+}
+
+/// What a leader knows of another member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follower {
+    /// The member.
+    pub id: u64,
+    /// The last entry that it is known to hold, 0 when none.
+    pub matched: u64,
+    /// The election period of that entry.
+    pub matched_term: u64,
+    /// How long ago it last answered; none when it never did.
+    pub silence: Option<Duration>,
+}
+
+impl Follower {
+    /// Reads the engine's view; empty where this node does not lead.
+    pub(crate) fn read_all(metrics: &Metrics) -> Vec<Follower> {
+        let replication = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
+        let heard = |id: &u64| metrics.heartbeat.as_ref()?.get(id)?.map(|at| at.elapsed());
+        let follower = |(id, matched): (&u64, &Option<LogId>)| Follower {
+            id: *id,
+            matched: matched.index().unwrap_or(0),
+            matched_term: matched.as_ref().map_or(0, |matched| matched.committed_leader_id().term),
+            silence: heard(id),
+        };
+        replication.map(follower).collect()
+    }
 }
 
 impl Status {

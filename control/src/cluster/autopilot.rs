@@ -4,24 +4,12 @@
 //! loses its vote only when that is asked for, and only while enough voters stay up: a majority of those that voted
 //! before, and as many as an operator wants at least. One change at a time; who calls it asks again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use callboard_consensus::Status;
 
 use super::{MemberStatus, Roll};
-
-/// How servers are kept in good order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Autopilot {
-    /// Whether the votes of failed servers are taken away.
-    pub cleanup: bool,
-    /// How long a server must have been up before it votes, or have failed before it loses its vote.
-    pub stabilization: Duration,
-    /// How many entries a server may be behind and still get a vote.
-    pub trailing_max: u64,
-    /// How many voters are kept at least.
-    pub voters_min: u64,
-}
+use crate::registry::AutopilotSettings;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +21,7 @@ pub(super) enum Act {
 }
 
 /// Decides what is to be done next, on the leader.
-pub(super) fn judge(status: &Status, members: &Roll, settings: &Autopilot, now: Instant) -> Option<Act> {
+pub(super) fn judge(status: &Status, members: &Roll, settings: &AutopilotSettings, now: Instant) -> Option<Act> {
     let steady = |since: Instant| now.saturating_duration_since(since) >= settings.stabilization;
     for learner in &status.learners {
         let Some(member) = members.by_raft_id(learner.id) else { continue };
@@ -64,9 +52,6 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Autopilot =
-        Autopilot { cleanup: true, stabilization: Duration::from_secs(10), trailing_max: 250, voters_min: 0 };
-
     fn peers(ids: &[u64]) -> Vec<Peer> {
         ids.iter().map(|id| Peer { id: *id, address: String::new() }).collect()
     }
@@ -85,8 +70,8 @@ mod tests {
     #[test]
     fn a_server_votes_when_it_is_steady_and_has_caught_up() {
         let members = Roll::of(&[("s1", 1, true), ("s2", 2, true), ("c1", 3, false)]);
-        let later = Instant::now() + SETTINGS.stabilization;
-        let judge = |matched, now| judge(&status(&[1], &[3, 2], matched), &members, &SETTINGS, now);
+        let later = Instant::now() + AutopilotSettings::usual().stabilization;
+        let judge = |matched, now| judge(&status(&[1], &[3, 2], matched), &members, &AutopilotSettings::usual(), now);
         assert_eq!(judge(1000, Instant::now()), None, "it came a moment ago");
         assert_eq!(judge(749, later), None, "it lags behind");
         assert_eq!(judge(750, later), Some(Act::Promote(2)));
@@ -97,16 +82,26 @@ mod tests {
         let up = Roll::of(&[("s1", 1, true), ("s2", 2, true), ("s3", 3, true)]);
         let one_down = up.clone().failing(&["s3"]);
         let two_down = up.clone().failing(&["s2", "s3"]);
-        let later = Instant::now() + SETTINGS.stabilization;
+        let later = Instant::now() + AutopilotSettings::usual().stabilization;
         let voters = status(&[1, 2, 3], &[], 0);
-        assert_eq!(judge(&voters, &up, &SETTINGS, later), None);
-        assert_eq!(judge(&voters, &one_down, &SETTINGS, Instant::now()), None, "it failed a moment ago");
-        assert_eq!(judge(&voters, &one_down, &SETTINGS, later), Some(Act::Remove(3)));
-        assert_eq!(judge(&voters, &two_down, &SETTINGS, later), None);
-        assert_eq!(judge(&voters, &one_down, &Autopilot { voters_min: 3, ..SETTINGS }, later), None);
-        assert_eq!(judge(&voters, &one_down, &Autopilot { cleanup: false, ..SETTINGS }, later), None);
+        assert_eq!(judge(&voters, &up, &AutopilotSettings::usual(), later), None);
+        assert_eq!(
+            judge(&voters, &one_down, &AutopilotSettings::usual(), Instant::now()),
+            None,
+            "it failed a moment ago"
+        );
+        assert_eq!(judge(&voters, &one_down, &AutopilotSettings::usual(), later), Some(Act::Remove(3)));
+        assert_eq!(judge(&voters, &two_down, &AutopilotSettings::usual(), later), None);
+        assert_eq!(
+            judge(&voters, &one_down, &AutopilotSettings { voters_min: 3, ..AutopilotSettings::usual() }, later),
+            None
+        );
+        assert_eq!(
+            judge(&voters, &one_down, &AutopilotSettings { cleanup: false, ..AutopilotSettings::usual() }, later),
+            None
+        );
         // Who is not heard of at all has not failed as far as anybody knows.
         let unheard = Roll::of(&[("s1", 1, true), ("s2", 2, true)]);
-        assert_eq!(judge(&voters, &unheard, &SETTINGS, later), None);
+        assert_eq!(judge(&voters, &unheard, &AutopilotSettings::usual(), later), None);
     }
 }

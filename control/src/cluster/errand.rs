@@ -32,7 +32,7 @@ impl Cluster {
     pub async fn transact(&self, ops: Vec<TxnOp>) -> Result<TxnOutcome, Error> {
         match self.run(Errand::Transact { ops }).await? {
             Errands::Transacted(outcome) => Ok(outcome),
-            Errands::Done | Errands::Held(_) | Errands::Beaten(_) => {
+            Errands::Done | Errands::Held(_) | Errands::Beaten(_) | Errands::Health(_) => {
                 Err(Error::Forwarded("the leader answered another question".into()))
             }
         }
@@ -53,7 +53,7 @@ impl Cluster {
     pub async fn beat(&self, node: NodeName, id: CheckId) -> Result<Beaten, Error> {
         match self.run(Errand::Beat { node, id }).await? {
             Errands::Beaten(beaten) => Ok(beaten),
-            Errands::Done | Errands::Held(_) | Errands::Transacted(_) => Ok(Beaten::Unknown),
+            Errands::Done | Errands::Held(_) | Errands::Transacted(_) | Errands::Health(_) => Ok(Beaten::Unknown),
         }
     }
 
@@ -113,6 +113,7 @@ impl Cluster {
                 log_index = self.now().await?;
                 Errands::Transacted(outcome)
             }
+            Errand::Health => Errands::Health(self.health_here()?),
             Errand::HandOver { heir } => Errands::Held(self.hand_over(heir).await),
             Errand::Dismiss { raft_id, node } => {
                 // Whoever is dismissed does not hear of the log any more, so there is nothing for it to wait for.

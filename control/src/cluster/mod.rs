@@ -8,6 +8,7 @@ mod batch;
 mod begin;
 mod errand;
 mod gossip;
+mod health;
 mod leave;
 mod lock_delay;
 mod machine;
@@ -32,12 +33,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::autopilot::Autopilot;
 pub use self::begin::retry_join;
 pub use self::gossip::{
     Card, Gossip, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions, Member, MemberRole,
     MemberStatus, Roll, Spoken, WORD_MAX, Word,
 };
+pub use self::health::ServerHealth;
 pub use self::leave::ForceLeaveError;
 use self::lock_delay::LockDelays;
 use self::router::{Reads, Router};
@@ -46,7 +47,7 @@ pub use self::rpc::{Beaten, RpcTls};
 pub use self::servers::ServerRow;
 use crate::identity::node_uuid;
 use crate::registry::restore::{PIECE_MAX, Piece, RestoreCommand};
-use crate::registry::{Command, Outcome, Refusal, Registry};
+use crate::registry::{AutopilotSettings, Command, Outcome, Refusal, Registry};
 use crate::watch::Hub;
 
 /// What went wrong, and what is true afterwards.
@@ -121,8 +122,8 @@ pub struct ClusterOptions {
     pub leader_wait: Duration,
     /// Elections take so many times as long.
     pub slowness: u32,
-    /// How servers are kept in good order.
-    pub autopilot: Autopilot,
+    /// How servers are kept in good order, until that is written in the registry.
+    pub autopilot: AutopilotSettings,
 }
 
 #[cfg(test)]
@@ -146,8 +147,7 @@ impl ClusterOptions {
             failed_kept: Duration::from_secs(72 * 3600),
         };
         let leader_wait = Duration::from_secs(7);
-        let stabilization = Duration::from_secs(10);
-        let autopilot = Autopilot { cleanup: true, stabilization, trailing_max: 250, voters_min: 0 };
+        let autopilot = AutopilotSettings::usual();
         ClusterOptions { data_dir: None, begin: Begin::Alone, network, leader_wait, slowness: 1, autopilot }
     }
 }
@@ -183,6 +183,7 @@ struct Shared {
     promised: Mutex<Option<begin::Promise>>,
     /// Whether this node is on its way out.
     leaving: AtomicBool,
+    steady: health::Steady,
     events: Mutex<Option<mpsc::Receiver<Spoken>>>,
     stop: CancellationToken,
 }
@@ -253,6 +254,7 @@ impl Cluster {
             memory: OnceLock::new(),
             promised: Mutex::default(),
             leaving: AtomicBool::new(false),
+            steady: health::Steady::default(),
             events: Mutex::new(Some(events)),
             stop: stop.clone(),
         });

@@ -14,10 +14,10 @@ use callboard_proto::{CheckStatus, NodeName};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::autopilot::{self, Act, Autopilot};
+use super::autopilot::{self, Act};
 use super::{Card, Cluster, Member, MemberRole, MemberStatus, Roll};
 use crate::identity::{ALIVE, CONSUL_SERVICE, NOT_LIVE, alive_check, node_row, serf_health, server_instance};
-use crate::registry::{Command, NodeUpdate, Registration};
+use crate::registry::{AutopilotSettings, Command, NodeUpdate, Registration};
 
 /// How often all members are looked at, whatever happens.
 const EVERY: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const UNCLAIMED_MAX: Duration = Duration::from_secs(600);
 
 /// Runs until told to stop.
-pub(super) async fn run(cluster: Cluster, autopilot: Autopilot, stop: CancellationToken) {
+pub(super) async fn run(cluster: Cluster, first: AutopilotSettings, stop: CancellationToken) {
     let mut roll = cluster.gossip.subscribe();
     let mut status = cluster.status.clone();
     let mut leading: Option<Instant> = None;
@@ -41,6 +41,9 @@ pub(super) async fn run(cluster: Cluster, autopilot: Autopilot, stop: Cancellati
         let leads = status.borrow_and_update().ready;
         leading = leads.then(|| leading.unwrap_or_else(Instant::now));
         let mut all_done = true;
+        if leading.is_none() {
+            cluster.shared.steady.forget();
+        }
         if let Some(since) = leading {
             for member in members.iter() {
                 all_done &= settle(&cluster, member).await;
@@ -48,7 +51,8 @@ pub(super) async fn run(cluster: Cluster, autopilot: Autopilot, stop: Cancellati
             for card in seen.values().filter(|card| members.get(&card.name).is_none()) {
                 all_done &= gone(&cluster, card).await;
             }
-            all_done &= judge(&cluster, &members, &autopilot).await;
+            all_done &= done(cluster.begin_autopilot(&first).await, "writing the first settings of autopilot failed");
+            all_done &= judge(&cluster, &members).await;
             if since.elapsed() > GRACE {
                 all_done &= fail_unheard(&cluster, &members).await;
             }
@@ -69,8 +73,14 @@ pub(super) async fn run(cluster: Cluster, autopilot: Autopilot, stop: Cancellati
 }
 
 /// Gives and takes votes; says whether nothing is left to do now.
-async fn judge(cluster: &Cluster, members: &Roll, settings: &Autopilot) -> bool {
-    let act = autopilot::judge(&cluster.status(), members, settings, Instant::now());
+async fn judge(cluster: &Cluster, members: &Roll) -> bool {
+    let registry = cluster.registry();
+    let Some(row) = registry.autopilot() else { return false };
+    // Notes since when each server is as it is, which must be known before anybody asks.
+    if cluster.health_here().is_err() {
+        return false;
+    }
+    let act = autopilot::judge(&cluster.status(), members, &row.settings, Instant::now());
     match act {
         None => true,
         Some(Act::Promote(id)) => {

@@ -1,11 +1,13 @@
 //! The members of the log as an operator sees them, and what an operator may do with them.
 
+use serde::{Deserialize, Serialize};
+
 use super::rpc::Errand;
 use super::{Cluster, Error};
 use crate::identity::node_uuid;
 
 /// A member of the log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerRow {
     /// Its identity in the log.
     pub raft_id: u64,

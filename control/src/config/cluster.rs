@@ -22,12 +22,12 @@ const RECONNECT_TIMEOUT_MIN: Duration = Duration::from_secs(8 * 3600);
 keys! {
     pub(super) struct AutopilotKeys {
         pub(super) cleanup_dead_servers: Option<bool>,
+        pub(super) last_contact_threshold: Option<GoDuration>,
         pub(super) max_trailing_logs: Option<u64>,
         pub(super) min_quorum: Option<u64>,
         pub(super) server_stabilization_time: Option<GoDuration>,
     }
     unneeded {
-        last_contact_threshold: "gossip says which servers are well",
         redundancy_zone_tag: "it belongs to the commercial product",
         disable_upgrade_migration: "it belongs to the commercial product",
         upgrade_version_tag: "it belongs to the commercial product",
@@ -51,6 +51,8 @@ keys! {
 pub struct AutopilotSettings {
     /// Whether failed servers are removed while a quorum of healthy ones stays.
     pub cleanup_dead_servers: bool,
+    /// A server that answered its leader nothing for longer is not healthy.
+    pub last_contact_max: Duration,
     /// So many entries behind, a server is not healthy.
     pub trailing_logs_max: u64,
     /// So many servers are always kept.
@@ -63,6 +65,7 @@ impl Default for AutopilotSettings {
     fn default() -> AutopilotSettings {
         AutopilotSettings {
             cleanup_dead_servers: true,
+            last_contact_max: Duration::from_millis(200),
             trailing_logs_max: 250,
             quorum_min: 0,
             server_stabilization: Duration::from_secs(10),
@@ -177,6 +180,7 @@ fn autopilot(keys: &AutopilotKeys) -> Result<AutopilotSettings, ConfigError> {
     let time = |key: &str, given, default| positive(&format!("autopilot.{key}"), given, default);
     Ok(AutopilotSettings {
         cleanup_dead_servers: keys.cleanup_dead_servers.unwrap_or(default.cleanup_dead_servers),
+        last_contact_max: time("last_contact_threshold", keys.last_contact_threshold, default.last_contact_max)?,
         trailing_logs_max: keys.max_trailing_logs.unwrap_or(default.trailing_logs_max),
         quorum_min: keys.min_quorum.unwrap_or(default.quorum_min),
         server_stabilization: time(

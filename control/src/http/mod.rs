@@ -16,6 +16,7 @@ mod agent;
 mod agent_checks;
 mod agent_node;
 mod answers;
+mod autopilot;
 mod blocking;
 mod catalog;
 mod catalog_write;

@@ -13,7 +13,7 @@ use super::describe::{Body, Parameter};
 use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
-    acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, catalog,
+    acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, autopilot, catalog,
     catalog_write, config, connect, connect_agent, discovery_chain, event, gateway, health, intention, kv, members,
     openapi, operator, query, session, snapshot, status, txn, ui, usage,
 };
@@ -29,6 +29,7 @@ const FAMILIES: &[&[Route]] = &[
     agent::ROUTES,
     agent_checks::ROUTES,
     agent_node::ROUTES,
+    autopilot::ROUTES,
     catalog::ROUTES,
     catalog_write::ROUTES,
     config::ROUTES,

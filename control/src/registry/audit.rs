@@ -68,6 +68,7 @@ impl Registry {
         self.audit_sessions()?;
         self.audit_queries()?;
         self.audit_config()?;
+        self.audit_autopilot()?;
         self.audit_connect()
     }
 

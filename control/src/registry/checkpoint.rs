@@ -15,6 +15,7 @@ use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
 use super::acl::{AclRows, AclTables};
+use super::autopilot::AutopilotRow;
 use super::config_entry::{ConfigRow, folded};
 use super::connect::ConnectTable;
 use super::query::{QueryBody, QueryRow};
@@ -22,10 +23,10 @@ use super::restore::Staged;
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
-/// What is written.
-const FORMAT: u8 = 3;
-/// What is read as well: the tables that were there from the beginning, and no others.
-const FORMAT_OLD: u8 = 2;
+/// What is written: the tables of all formats, one after the other.
+const FORMAT: u8 = 4;
+/// The oldest that is read as well: the tables that were there from the beginning, and no others.
+const FORMAT_FIRST: u8 = 2;
 
 /// Why bytes are not a registry.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,7 @@ pub enum CheckpointError {
     #[error("checkpoint bytes")]
     Io(#[from] std::io::Error),
     /// Another version wrote it.
-    #[error("checkpoint format {0} is unknown; this version reads formats {FORMAT_OLD} and {FORMAT}")]
+    #[error("checkpoint format {0} is unknown; this version reads formats {FORMAT_FIRST} to {FORMAT}")]
     Format(u8),
     /// The bytes are damaged.
     #[error("checkpoint is damaged")]
@@ -44,15 +45,28 @@ pub enum CheckpointError {
     Inconsistent(String),
 }
 
-/// The rows of a registry: what is in every format, then the tables that came with the newest one.
-#[derive(Serialize, Deserialize)]
+/// The rows of a registry: what is in every format, then the tables that came with each newer one.
+#[derive(Serialize)]
 struct Rows {
     first: FirstRows,
+    second: SecondRows,
+    third: ThirdRows,
+}
+
+/// What came with format 3.
+#[derive(Default, Serialize, Deserialize)]
+struct SecondRows {
     queries: Vec<(QueryBody, Index, Index)>,
     queries_changed: Index,
     acl: AclRows,
     connect: ConnectTable,
     staged: Option<Staged>,
+}
+
+/// What came with format 4.
+#[derive(Default, Serialize, Deserialize)]
+struct ThirdRows {
+    autopilot: Option<AutopilotRow>,
 }
 
 /// What is in every format. Instances and services carry their place, which their rows do not.
@@ -74,16 +88,18 @@ struct FirstRows {
 }
 
 impl Rows {
-    /// The rows of a format in which there were no others.
-    fn of_first(first: FirstRows) -> Rows {
-        Rows {
-            first,
-            queries: Vec::new(),
-            queries_changed: Index::ZERO,
-            acl: AclRows::default(),
-            connect: ConnectTable::default(),
-            staged: None,
+    /// Reads the rows of a format; tables that it does not have are empty.
+    fn read(format: u8, bytes: &[u8]) -> Result<Rows, CheckpointError> {
+        if !(FORMAT_FIRST..=FORMAT).contains(&format) {
+            return Err(CheckpointError::Format(format));
         }
+        let (first, bytes) = postcard::take_from_bytes(bytes)?;
+        let (second, bytes) = match format {
+            FORMAT_FIRST => (SecondRows::default(), bytes),
+            _ => postcard::take_from_bytes(bytes)?,
+        };
+        let third = if format < FORMAT { ThirdRows::default() } else { postcard::from_bytes(bytes)? };
+        Ok(Rows { first, second, third })
     }
 }
 
@@ -93,25 +109,29 @@ impl Registry {
     /// # Errors
     /// When writing fails.
     pub fn write_to(&self, mut to: &mut dyn Write) -> Result<(), CheckpointError> {
-        let first = self.first_rows();
-        let queries = self.queries.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect();
-        let rows = Rows {
-            first,
-            queries,
-            queries_changed: self.queries.changed,
-            acl: self.acl.rows(),
-            connect: self.connect.clone(),
-            staged: self.staged.clone(),
-        };
+        let third = ThirdRows { autopilot: self.autopilot.clone() };
+        let rows = Rows { first: self.first_rows(), second: self.second_rows(), third };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
         Ok(())
     }
 
-    /// The same in the format before.
+    /// The same in the formats before, oldest first.
     #[cfg(test)]
-    pub(super) fn old_bytes(&self) -> Vec<u8> {
-        postcard::to_extend(&self.first_rows(), vec![FORMAT_OLD]).expect("rows always encode")
+    pub(super) fn old_bytes(&self) -> [Vec<u8>; 2] {
+        let (first, second) = (self.first_rows(), self.second_rows());
+        let two = postcard::to_extend(&(first, second), vec![FORMAT - 1]).expect("rows always encode");
+        [postcard::to_extend(&self.first_rows(), vec![FORMAT_FIRST]).expect("rows always encode"), two]
+    }
+
+    fn second_rows(&self) -> SecondRows {
+        SecondRows {
+            queries: self.queries.rows.values().map(|row| (row.body.clone(), row.created, row.modified)).collect(),
+            queries_changed: self.queries.changed,
+            acl: self.acl.rows(),
+            connect: self.connect.clone(),
+            staged: self.staged.clone(),
+        }
     }
 
     fn first_rows(&self) -> FirstRows {
@@ -140,18 +160,14 @@ impl Registry {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes)?;
         let (format, rows) = bytes.split_first().ok_or(CheckpointError::Format(0))?;
-        let rows = match *format {
-            FORMAT => postcard::from_bytes(rows)?,
-            FORMAT_OLD => Rows::of_first(postcard::from_bytes(rows)?),
-            format => return Err(CheckpointError::Format(format)),
-        };
-        let registry = Registry::from_rows(rows).map_err(CheckpointError::Inconsistent)?;
+        let registry = Registry::from_rows(Rows::read(*format, rows)?).map_err(CheckpointError::Inconsistent)?;
         registry.audit().map_err(CheckpointError::Inconsistent)?;
         Ok(registry)
     }
 
     fn from_rows(rows: Rows) -> Result<Registry, String> {
-        let Rows { first, queries, queries_changed, acl, connect, staged } = rows;
+        let Rows { first, second, third } = rows;
+        let SecondRows { queries, queries_changed, acl, connect, staged } = second;
         let mut registry = Registry::from_first(first)?;
         for (body, created, modified) in queries {
             registry.queries.insert(QueryRow::read(body, created, modified)?);
@@ -160,6 +176,7 @@ impl Registry {
         registry.acl = AclTables::from_rows(acl);
         registry.connect = connect;
         registry.staged = staged;
+        registry.autopilot = third.autopilot;
         Ok(registry)
     }
 

@@ -14,6 +14,7 @@ use callboard_proto::{CheckId, CheckStatus, Index, Instance, InstanceId, Node, N
 use serde::{Deserialize, Serialize};
 
 use super::acl::{AclCommand, AclRefusal};
+use super::autopilot::AutopilotCommand;
 use super::connect::{ConnectCommand, ROOTS_MAX};
 use super::query::QueryCommand;
 use super::restore::RestoreCommand;
@@ -116,6 +117,8 @@ pub enum Command {
     Query(QueryCommand),
     /// Replaces everything, step by step.
     Restore(RestoreCommand),
+    /// Changes how servers are kept in good order.
+    Autopilot(AutopilotCommand),
 }
 
 /// Whether an empty node is kept.

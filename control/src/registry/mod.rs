@@ -7,6 +7,7 @@
 
 mod acl;
 mod audit;
+mod autopilot;
 mod catalog;
 mod checkpoint;
 pub mod command;
@@ -38,6 +39,7 @@ use query::QueryTable;
 use slots::SlotTable;
 
 pub use acl::{AclCommand, AclRefusal, AclTopic, Write};
+pub use autopilot::{AutopilotCommand, AutopilotRow, AutopilotSettings, CommercialSettings};
 pub use catalog::{CheckChange, ServiceRow};
 pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
@@ -71,6 +73,7 @@ pub struct Registry {
     connect: ConnectTable,
     slots: SlotTable,
     queries: QueryTable,
+    autopilot: Option<AutopilotRow>,
     staged: Option<restore::Staged>,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
@@ -140,6 +143,7 @@ impl Registry {
             Command::Query(command) => self.apply_query(command, &mut change),
             Command::Restore(command) => self.apply_restore(command, change.touched),
             Command::Txn(ops) => self.apply_txn(ops, &mut change),
+            Command::Autopilot(command) => self.apply_autopilot(command, &mut change),
         };
         if change.changed {
             self.index = change.at;

@@ -34,6 +34,8 @@ pub enum Topic {
     Acl(AclTopic),
     /// Any prepared query.
     Queries,
+    /// The settings by which servers are kept in good order.
+    Autopilot,
     /// Every key with a prefix. Readers wait on it; writes touch [`Topic::Key`].
     KeyPrefix(Text),
 }

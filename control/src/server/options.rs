@@ -14,14 +14,13 @@ use callboard_proto::text::Text;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::acl::AclSettings;
-use crate::cluster::{
-    Autopilot, Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, Network, RpcTls,
-};
+use crate::cluster::{Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, Network, RpcTls};
 use crate::config::{Config, TlsInterface};
 use crate::connect::AuthorityOptions;
 use crate::dns::{DnsOptions, RecursorStrategy};
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::registry::{AutopilotSettings, CommercialSettings};
 use crate::settings;
 use crate::tls::{Purpose, Tls, TlsError, TlsSettings, TlsVersion};
 
@@ -97,11 +96,13 @@ pub(super) fn cluster_options(
     };
     let slowness = u32::try_from(cluster.raft_multiplier).unwrap_or(1);
     let pilot = &cluster.autopilot;
-    let autopilot = Autopilot {
+    let autopilot = AutopilotSettings {
         cleanup: pilot.cleanup_dead_servers,
+        contact_max: pilot.last_contact_max,
         stabilization: pilot.server_stabilization,
         trailing_max: pilot.trailing_logs_max,
         voters_min: pilot.quorum_min,
+        commercial: CommercialSettings::default(),
     };
     let leader_wait = cluster.leader_wait;
     Ok(ClusterOptions { data_dir, begin: begin(config), network, leader_wait, slowness, autopilot })

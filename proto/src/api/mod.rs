@@ -18,6 +18,7 @@ pub mod health;
 pub mod intention;
 pub mod kv;
 pub mod meta;
+pub mod operator;
 pub mod prepared;
 pub mod proxy;
 pub mod query;

@@ -10,6 +10,7 @@ use callboard_proto::{CheckId, NodeName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ServerHealth;
 use crate::registry::{Refusal, TxnOp, TxnOutcome};
 
 /// First byte of every body.
@@ -87,6 +88,8 @@ pub(in crate::cluster) enum Errand {
     HandOver { heir: Option<u64> },
     /// Takes a member out of the log's members, and its node, by name and id, out of the catalog.
     Dismiss { raft_id: u64, node: Option<(NodeName, String)> },
+    /// Says how each server is.
+    Health,
 }
 
 /// What came of an errand.
@@ -109,6 +112,8 @@ pub(in crate::cluster) enum Errands {
     Beaten(Beaten),
     /// What the transaction did.
     Transacted(TxnOutcome),
+    /// How each server is.
+    Health(Vec<ServerHealth>),
 }
 
 /// What the leader knows of a check that was beaten.

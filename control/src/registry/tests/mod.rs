@@ -171,6 +171,15 @@ fn connect_command() -> impl Strategy<Value = ConnectCommand> {
     ]
 }
 
+fn autopilot_command() -> impl Strategy<Value = AutopilotCommand> {
+    let settings = (0u64..3).prop_map(|voters_min| AutopilotSettings { voters_min, ..AutopilotSettings::usual() });
+    let cas = proptest::option::weighted(0.3, (0u64..40).prop_map(Index));
+    (settings, cas, any::<bool>()).prop_map(|(settings, cas, begin)| match begin {
+        true => AutopilotCommand::Begin(settings),
+        false => AutopilotCommand::Set { settings, cas },
+    })
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let instance_id = (0u8..4).prop_map(|id| InstanceId::parse(&format!("i{id}")).unwrap());
     let check_id = (0u8..4).prop_map(|id| CheckId::parse(&format!("c{id}")).unwrap());
@@ -209,6 +218,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => proptest::collection::vec(txn::op(), 0..5).prop_map(Command::Txn),
         4 => queries::command().prop_map(Command::Query),
         8 => acl::command(),
+        2 => autopilot_command().prop_map(Command::Autopilot),
     ]
 }
 
@@ -239,6 +249,9 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     views.insert(Topic::CaRoots, (registry.ca_index(), format!("{roots:?}{:?}", registry.ca_settings())));
     let queries: Vec<_> = registry.queries().map(|row| (&row.definition, row.created, row.modified)).collect();
     views.insert(Topic::Queries, (registry.queries_index(), format!("{queries:?}")));
+    let autopilot = registry.autopilot();
+    let changed = autopilot.map_or(Index::ZERO, |row| row.modified);
+    views.insert(Topic::Autopilot, (changed, format!("{autopilot:?}")));
     for kind in EntryKind::ALL {
         let entries: Vec<_> = registry.configs(kind).map(|row| (&row.body, row.created, row.modified)).collect();
         views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));
