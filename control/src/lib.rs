@@ -31,7 +31,6 @@ pub mod dns;
 pub mod error;
 pub mod event;
 pub mod gateway;
-pub mod hcl;
 pub mod host;
 pub mod http;
 pub mod identity;

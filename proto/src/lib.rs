@@ -10,6 +10,7 @@
 //! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
 //! - [`duration`]: Go-style durations, both ways;
 //! - [`filter`]: the `?filter=` language;
+//! - [`hcl`]: the language of configuration files and rules;
 //! - [`dns`]: from a question to records.
 //!
 //! The same structs serve both sides: a control node writes what the SDK reads.
@@ -21,13 +22,16 @@ pub mod config_entry;
 pub mod definition;
 pub mod dns;
 pub mod duration;
+mod escape;
 pub mod filter;
+pub mod hcl;
 pub mod index;
 pub mod instance;
 pub mod intention;
 pub mod kv;
 pub mod name;
 pub mod node;
+pub mod position;
 pub mod prepared;
 #[cfg(feature = "schema")]
 mod schema;

@@ -76,6 +76,6 @@ fn an_event_is_listed_on_every_node_that_it_is_for() {
     }
     let tagged = one.http.put("/v1/event/fire/x?tag=v1", b"");
     assert_eq!((tagged.status, tagged.text().as_str()), (500, "Cannot provide tag filter without service filter"));
-    let large = one.http.put("/v1/event/fire/x", &[0; 512]);
+    let large = one.http.put("/v1/event/fire/x", [0; 512]);
     assert_eq!(large.status, 500, "{}", large.text());
 }

@@ -1,9 +1,7 @@
 //! Rules as people write them, HCL or JSON.
-//!
-//! Rules are older than today's HCL, which ends blocks and settings with their line. In rules they may follow one another
-//! on one line, so the lines are broken before the text is read.
 
 use callboard_proto::acl::{InvalidRules, RuleSet};
+use callboard_proto::hcl;
 
 /// Reads the rules of a policy.
 ///
@@ -13,60 +11,7 @@ pub(crate) fn rules(text: &str) -> Result<RuleSet, InvalidRules> {
     if text.trim().is_empty() {
         return Ok(RuleSet::default());
     }
-    let json = text.trim_start().starts_with('{');
-    let value = if json { crate::hcl::parse(text) } else { crate::hcl::parse(&broken(text)) };
-    RuleSet::parse(&value.map_err(|reason| InvalidRules(format!("Invalid rules: {reason}")))?)
-}
-
-/// The text with a line of its own for every setting and every brace.
-fn broken(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 64);
-    let mut letters = text.chars().peekable();
-    // Whether a value is being read: it ends its setting.
-    let mut assigned = false;
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => {
-                out.push('"');
-                while let Some(inside) = letters.next() {
-                    out.push(inside);
-                    match inside {
-                        '\\' => out.extend(letters.next()),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-                if std::mem::take(&mut assigned) {
-                    out.push('\n');
-                }
-            }
-            '#' => comment(&mut out, &mut letters),
-            '/' if letters.peek() == Some(&'/') => comment(&mut out, &mut letters),
-            '=' => {
-                assigned = true;
-                out.push('=');
-            }
-            '{' => {
-                assigned = false;
-                out.push_str("{\n");
-            }
-            '}' => out.push_str("\n}\n"),
-            // Between two settings on one line.
-            ',' | ';' => out.push('\n'),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// Leaves a comment out, up to the end of its line.
-fn comment(out: &mut String, letters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
-    for letter in letters.by_ref() {
-        if letter == '\n' {
-            break;
-        }
-    }
-    out.push('\n');
+    RuleSet::parse(&hcl::parse(text).map_err(|reason| InvalidRules(format!("Invalid rules: {reason}")))?)
 }
 
 #[cfg(test)]

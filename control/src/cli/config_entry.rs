@@ -1,5 +1,6 @@
 //! `config`: the entries that say how services are called.
 
+use callboard_proto::hcl;
 use clap::{Args, Subcommand};
 use http::StatusCode;
 use serde_json::Value;
@@ -111,7 +112,7 @@ async fn read(one: One) -> Ended {
 
 /// Reads the entry in a file; returns its kind and name as well.
 fn entry(path: &str) -> Result<(Value, String, String), Failure> {
-    let value = crate::hcl::parse(&file_text(path)?);
+    let value = hcl::parse(&file_text(path)?);
     let value = value.map_err(|error| Failure::usage(format!("Failed to decode config entry input: {error}")))?;
     let member = |name: &str| {
         let map = value.as_object()?;

@@ -1,5 +1,6 @@
 //! `services`: instances registered from files or flags, deregistered, and made visible to others.
 
+use callboard_proto::hcl;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -96,7 +97,7 @@ pub(super) async fn run(services: Services) -> Ended {
 fn defined(files: &[String]) -> Result<Vec<Value>, Failure> {
     let mut found = Vec::new();
     for path in files {
-        let value = crate::hcl::parse(&file_text(path)?);
+        let value = hcl::parse(&file_text(path)?);
         let value = value.map_err(|error| Failure::usage(format!("reading {path}: {error}")))?;
         let before = found.len();
         for member in ["service", "services"] {

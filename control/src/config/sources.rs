@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use callboard_proto::hcl;
 use serde_json::Value;
 
 use super::ConfigError;
@@ -49,7 +50,7 @@ impl Format {
         match self {
             Format::Json => serde_json::from_str(text).map_err(|error| error.to_string()),
             // HCL that begins with a brace is JSON.
-            Format::Hcl => crate::hcl::parse(text),
+            Format::Hcl => hcl::parse(text).map_err(|error| error.to_string()),
             Format::Toml => toml::from_str(text).map_err(|error| error.to_string()),
         }
     }

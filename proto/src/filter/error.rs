@@ -5,38 +5,13 @@
 
 use std::fmt;
 
+use crate::position::Position;
+
 /// The words with which every message begins.
 const PREFIX: &str = "Failed to create boolean expression evaluator";
 
 /// How much of a remote text a message repeats, in characters.
 const ECHO_CHARS_MAX: usize = 128;
-
-/// A place in the text of an expression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-    /// The byte offset, from 0.
-    pub offset: usize,
-}
-
-impl Position {
-    /// Finds the line and column of a byte offset.
-    pub(super) fn find(text: &str, offset: usize) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-        Self { line, column, offset }
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{} ({})", self.line, self.column, self.offset)
-    }
-}
 
 /// Why a text is not a filter for the asked row type. No row was evaluated; the same text fails again.
 #[derive(Debug, Clone, PartialEq, Eq)]

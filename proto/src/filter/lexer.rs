@@ -3,8 +3,10 @@
 //! A whole selector (`Service.Meta["a b"]`) is one token, because no space may stand inside it. Keywords are not
 //! told from other words here: `Name == in` compares with the word "in". Called by `parser` only.
 
-use super::error::{Error, Position};
+use super::error::Error;
 use super::expression::{begins_word, continues_word};
+use crate::escape::unescape;
+use crate::position::Position;
 
 /// One token with the byte offset at which it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,63 +185,13 @@ impl<'t> Lexer<'t> {
             self.offset += 1;
             match byte {
                 b'"' => break,
-                b'\\' => self.escape(at, &mut bytes)?,
+                b'\\' => {
+                    let behind = unescape(self.text, self.offset, &mut bytes);
+                    self.offset = behind.map_err(|expected| self.expected(at, expected))?;
+                }
                 other => bytes.push(other),
             }
         }
         String::from_utf8(bytes).map_err(|_| self.expected(begin, "a string of valid UTF-8"))
-    }
-
-    fn escape(&mut self, at: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let byte = self.peek().ok_or_else(|| self.expected(at, "an escaped character"))?;
-        let plain = match byte {
-            b'a' => 0x07,
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'v' => 0x0b,
-            b'\\' | b'"' | b'\'' => byte,
-            b'x' => return self.escape_byte(at, 1, 2, 16, bytes),
-            b'0'..=b'7' => return self.escape_byte(at, 0, 3, 8, bytes),
-            b'u' => return self.escape_char(at, 4, bytes),
-            b'U' => return self.escape_char(at, 8, bytes),
-            _ => return Err(self.expected(at, "a known escape sequence")),
-        };
-        self.offset += 1;
-        bytes.push(plain);
-        Ok(())
-    }
-
-    fn escape_byte(
-        &mut self,
-        at: usize,
-        skip: usize,
-        length: usize,
-        radix: u32,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        let code = self.code(at, skip, length, radix)?;
-        bytes.push(u8::try_from(code).map_err(|_| self.expected(at, "a known escape sequence"))?);
-        Ok(())
-    }
-
-    fn escape_char(&mut self, at: usize, length: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let code = self.code(at, 1, length, 16)?;
-        let c = char::from_u32(code).ok_or_else(|| self.expected(at, "an escaped Unicode character"))?;
-        bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        Ok(())
-    }
-
-    fn code(&mut self, at: usize, skip: usize, length: usize, radix: u32) -> Result<u32, Error> {
-        let digits = self.text.get(self.offset + skip..self.offset + skip + length);
-        // `from_str_radix` alone would accept a sign.
-        let code = digits
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-            .and_then(|digits| u32::from_str_radix(digits, radix).ok())
-            .ok_or_else(|| self.expected(at, "a known escape sequence"))?;
-        self.offset += skip + length;
-        Ok(code)
     }
 }

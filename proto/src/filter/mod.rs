@@ -23,7 +23,7 @@ mod tests;
 use std::fmt;
 use std::marker::PhantomData;
 
-pub use error::{Error, Position};
+pub use error::Error;
 pub use expression::{Comparison, Expression, Literal, Operator, Selector};
 pub use schema::{Field, Fields, Keyed, Kind, Leaf, Many, Schema, Value};
 

@@ -162,14 +162,20 @@ fn deny() -> Outcome {
     }
 }
 
-/// Builds the targets with the coverage counters that libFuzzer reads, by stable flags, and runs each one shortly.
-/// Long runs are for `cargo fuzz`.
+/// Builds the targets with the coverage counters that libFuzzer reads, by stable flags, and runs each one shortly;
+/// `CALLBOARD_FUZZ=10m` gives each ten minutes.
 fn fuzz_smoke() -> Outcome {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions";
-    const SECONDS: u32 = 8;
-    let folder = workspace().join("proto/fuzz");
+    let seconds = match std::env::var("CALLBOARD_FUZZ") {
+        Err(_) => 8,
+        Ok(text) => match text.strip_suffix('m').and_then(|minutes| minutes.parse::<u32>().ok()) {
+            Some(minutes) => minutes * 60,
+            None => return Outcome::Failed(format!("CALLBOARD_FUZZ is a number of minutes such as 10m, not {text}")),
+        },
+    };
+    let folder = workspace().join("tests/fuzz");
     let target = workspace().join("target/fuzz");
     if !Command::new("c++")
         .arg("--version")
@@ -193,7 +199,7 @@ fn fuzz_smoke() -> Outcome {
     }
     let built = target.join(triple).join("release");
     let Ok(sources) = std::fs::read_dir(folder.join("fuzz_targets")) else {
-        return Outcome::Failed("proto/fuzz/fuzz_targets cannot be read".to_owned());
+        return Outcome::Failed("tests/fuzz/fuzz_targets cannot be read".to_owned());
     };
     for source in sources.flatten() {
         let path = source.path();
@@ -201,7 +207,7 @@ fn fuzz_smoke() -> Outcome {
         let mut command = Command::new(built.join(name));
         command
             .current_dir(&target)
-            .arg(format!("-max_total_time={SECONDS}"))
+            .arg(format!("-max_total_time={seconds}"))
             .args(["-rss_limit_mb=1024", "-timeout=5"]);
         if let Outcome::Failed(output) = run(command) {
             return Outcome::Failed(format!("{}: {output}", name.display()));
