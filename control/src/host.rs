@@ -63,15 +63,49 @@ fn memory(text: &str) -> Value {
     let of = |name: &str| rows.get(name).copied().unwrap_or(0);
     let (total, available) = (of("MemTotal"), of("MemAvailable"));
     let used = total.saturating_sub(of("MemFree") + of("Buffers") + of("Cached"));
-    json!({
+    let mut shown = json!({
         "total": total, "available": available, "used": used, "usedPercent": percent(used, total),
-        "free": of("MemFree"), "active": of("Active"), "inactive": of("Inactive"), "buffers": of("Buffers"),
-        "cached": of("Cached"), "dirty": of("Dirty"), "shared": of("Shmem"), "slab": of("Slab"),
-        "mapped": of("Mapped"), "pageTables": of("PageTables"), "swapTotal": of("SwapTotal"),
-        "swapFree": of("SwapFree"), "swapCached": of("SwapCached"), "commitLimit": of("CommitLimit"),
-        "committedAS": of("Committed_AS"),
-    })
+        // Kinds of memory that only BSD has.
+        "wired": 0, "laundry": 0,
+    });
+    for (shown_as, row) in MEMORY {
+        shown[shown_as] = of(row).into();
+    }
+    shown
 }
+
+/// What is shown of memory, and the row of `/proc/meminfo` that tells it. A row that is not there counts nothing.
+const MEMORY: [(&str, &str); 29] = [
+    ("free", "MemFree"),
+    ("active", "Active"),
+    ("inactive", "Inactive"),
+    ("buffers", "Buffers"),
+    ("cached", "Cached"),
+    ("dirty", "Dirty"),
+    ("writeBack", "Writeback"),
+    ("writeBackTmp", "WritebackTmp"),
+    ("shared", "Shmem"),
+    ("slab", "Slab"),
+    ("sreclaimable", "SReclaimable"),
+    ("sunreclaim", "SUnreclaim"),
+    ("mapped", "Mapped"),
+    ("pageTables", "PageTables"),
+    ("swapTotal", "SwapTotal"),
+    ("swapFree", "SwapFree"),
+    ("swapCached", "SwapCached"),
+    ("commitLimit", "CommitLimit"),
+    ("committedAS", "Committed_AS"),
+    ("highTotal", "HighTotal"),
+    ("highFree", "HighFree"),
+    ("lowTotal", "LowTotal"),
+    ("lowFree", "LowFree"),
+    ("vmallocTotal", "VmallocTotal"),
+    ("vmallocUsed", "VmallocUsed"),
+    ("vmallocChunk", "VmallocChunk"),
+    ("hugePagesTotal", "HugePages_Total"),
+    ("hugePagesFree", "HugePages_Free"),
+    ("hugePageSize", "Hugepagesize"),
+];
 
 /// `/proc/cpuinfo`, one processor each.
 fn processors(text: &str) -> Vec<Value> {

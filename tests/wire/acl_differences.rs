@@ -28,6 +28,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("PUT /v1/event/fire/x", "=text", "2.2: a denial names the caller and the missing rule"),
     ("PUT /v1/catalog/register", "=text", "2.2: a denial names the caller and the missing rule"),
     ("PUT /v1/agent/check/register", "=text", "2.2: a denial names the caller and the missing rule"),
+    ("GET /v1/operator/raft/configuration", "=text", "2.2: a denial names the caller and the missing rule"),
+    ("GET /v1/snapshot", "=text", "2.2: a denial names the caller and the missing rule"),
     ("POST /v1/query", "=text", "2.2: a denial names the caller and the missing rule"),
     ("PUT /v1/txn", "What", "2.2: a denial names the caller and the missing rule"),
     ("PUT /v1/event/fire/x", "=status", "2.2: ACL not found is 403"),

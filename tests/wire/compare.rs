@@ -49,6 +49,7 @@ fn join(place: &str, key: &str) -> String {
 
 /// Whether two values of a key differ from run to run, and are of the same kind.
 fn varies(key: &str, recorded: &Value, ours: &Value) -> bool {
+    let uuid = |value: &Value| value.as_str().is_some_and(is_uuid);
     match key {
         // 0 says "not in the catalog"; every other index only has to be one.
         "CreateIndex" | "ModifyIndex" => match (recorded.as_u64(), ours.as_u64()) {
@@ -57,8 +58,8 @@ fn varies(key: &str, recorded: &Value, ours: &Value) -> bool {
         },
         // Certificates and what is derived from them.
         "ID" if is_fingerprint(recorded) => is_fingerprint(ours),
-        "ID" | "AccessorID" => is_uuid(recorded) && is_uuid(ours),
-        "ExternalTrustDomain" => is_uuid(recorded) && is_uuid(ours),
+        "ID" | "AccessorID" => uuid(recorded) && uuid(ours),
+        "ExternalTrustDomain" => uuid(recorded) && uuid(ours),
         "ActiveRootID" | "SigningKeyID" => is_fingerprint(recorded) && is_fingerprint(ours),
         "CertPEM" | "PrivateKeyPEM" | "RootCert" => ours.as_str().is_some_and(|text| text.starts_with("-----BEGIN ")),
         "NotBefore" | "NotAfter" | "ValidAfter" | "ValidBefore" => {
@@ -77,7 +78,7 @@ fn varies(key: &str, recorded: &Value, ours: &Value) -> bool {
         },
         "Hash" | "CreateTime" | "ExpirationTime" => recorded.is_string() && ours.is_string(),
         // The recording has no secrets. Ours are UUIDs, but for the one of the settings.
-        "SecretID" => recorded == "(secret uuid)" && (is_uuid(ours) || ours == "root"),
+        "SecretID" => recorded == "(secret uuid)" && (uuid(ours) || ours == "root"),
         "ContentHash" => recorded.is_string() && ours.as_str().is_some_and(|text| !text.is_empty()),
         _ => false,
     }
@@ -94,14 +95,13 @@ fn words(text: &str) -> Vec<&str> {
     text.split(|letter: char| letter.is_ascii_digit()).filter(|part| !part.is_empty()).collect()
 }
 
-fn is_uuid(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| {
-        text.len() == 36
-            && text.char_indices().all(|(at, letter)| match at {
-                8 | 13 | 18 | 23 => letter == '-',
-                _ => letter.is_ascii_hexdigit(),
-            })
-    })
+/// Whether a text has the form of a UUID.
+pub(crate) fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.char_indices().all(|(at, letter)| match at {
+            8 | 13 | 18 | 23 => letter == '-',
+            _ => letter.is_ascii_hexdigit(),
+        })
 }
 
 #[test]

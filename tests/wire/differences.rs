@@ -4,7 +4,8 @@
 /// A difference that is meant.
 #[derive(Debug)]
 pub(crate) struct Difference {
-    /// The request: method and the beginning of the path, `*` for any. A `$` at the end asks for the whole path.
+    /// The request: method, path and, after a blank, body, up to anywhere; `*` for any. A `$` at the end asks for the
+    /// whole path.
     request: &'static str,
     /// The end of the place: a key, `header X`, `status` or `text`; `=` before it asks for the whole place.
     place: &'static str,
@@ -14,10 +15,10 @@ pub(crate) struct Difference {
 
 impl Difference {
     /// Whether it explains a difference in an answer.
-    pub(crate) fn explains(&self, request: &str, place: &str) -> bool {
+    pub(crate) fn explains(&self, request: &str, body: &str, place: &str) -> bool {
         let request_fits = match self.request.strip_suffix('$') {
             Some(whole) => request == whole,
-            None => self.request == "*" || request.starts_with(self.request),
+            None => self.request == "*" || format!("{request} {body}").starts_with(self.request),
         };
         let place_fits = match self.place.strip_prefix('=') {
             Some(whole) => place == whole,
@@ -88,6 +89,35 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/agent/connect/ca/leaf/", "=header x-consul-lastcontact", "2.4: leaf carries the index header set"),
     ("GET /v1/discovery-chain/", "Partition", "20.3: Partition is default"),
     ("GET /v1/discovery-chain/", "=Chain.Default", "20.3: Default tells that no entry says anything"),
+    ("GET /v1/operator/raft/configuration", "Servers[].LastIndex", "17: servers have LastIndex"),
+    ("GET /v1/operator/keyring", "=text", "17: without gossip encryption 500 with a text about an empty keyring"),
+    ("PUT /v1/txn [{\"KV\": {\"Verb\": \"get\", \"Key\": \"k0\"}}", "=status", "13: 128 operations, older versions 64"),
+    ("PUT /v1/txn [{\"KV\": {\"Verb\": \"get\", \"Key\": \"k0\"}}", "=text", "13: 128 operations, older versions 64"),
+    (
+        "PUT /v1/txn [{\"KV\": {\"Verb\": \"get\", \"Key\": \"k0\"}}",
+        "=header content-type",
+        "13: 128 operations, older versions 64",
+    ),
+    (
+        "PUT /v1/txn [{\"KV\": {\"Verb\": \"get\", \"Key\": \"k0\"}}",
+        "=header x-consul-knownleader",
+        "13: 128 operations, older versions 64",
+    ),
+    (
+        "PUT /v1/txn [{\"KV\": {\"Verb\": \"get\", \"Key\": \"k0\"}}",
+        "=header x-consul-lastcontact",
+        "13: 128 operations, older versions 64",
+    ),
+    ("GET /v1/agent/metrics", "=status", "6.15: JSON; the recorded node failed at a number that is none"),
+    ("GET /v1/agent/metrics", "=text", "6.15: JSON; the recorded node failed at a number that is none"),
+    ("GET /v1/agent/metrics", "=header content-type", "6.15: JSON; the recorded node failed at a number that is none"),
+    ("GET /v1/agent/version", "=status", "6.15: newer versions tell SHA, BuildDate, HumanVersion and FIPS"),
+    ("GET /v1/agent/version", "=text", "6.15: newer versions tell SHA, BuildDate, HumanVersion and FIPS"),
+    ("GET /v1/agent/version", "=header content-type", "2.3: JSON is application/json"),
+    ("GET /v1/agent/version", "=header vary", "2.4: Vary on all answers"),
+    ("GET /v1/agent/version", "=header x-consul-default-acl-policy", "2.4: on all answers below /v1"),
+    ("PUT /v1/agent/join/", "=text", "6.14: 500 with a text that says why"),
+    ("GET /v1/agent/monitor", "=text", "6.15: 400 Unknown log level"),
     // What is this node's own.
     ("GET /v1/agent/members", "[].Port", "1: ports of the default, the recorded ones were free ports"),
     ("GET /v1/agent/members", "Tags.id", "5.10: the node's own id"),

@@ -10,7 +10,7 @@ use callboard_tests::node::MANAGEMENT;
 use callboard_tests::wait;
 use serde_json::Value;
 
-use crate::compare;
+use crate::compare::{self, is_uuid};
 use crate::differences::Difference;
 use crate::table::{self, Row};
 
@@ -71,7 +71,7 @@ pub(crate) fn play(recording: &str, http: Http, listed: Vec<Difference>) -> Play
             Some("(limited)") => Some(limited.clone().expect("the limited token was made before")),
             Some(_) => Some(WRONG.to_owned()),
         };
-        let explained = |place: &str| listed.iter().position(|difference| difference.explains(&request, place));
+        let explained = |place: &str| listed.iter().position(|difference| difference.explains(&request, &body, place));
         let ask = || {
             let reply = http.request_as(token.as_deref(), method, path, body.as_bytes());
             let reply = reply.unwrap_or_else(|error| panic!("{request}: {error}"));
@@ -205,6 +205,9 @@ fn plain(path: &str, value: &Value) -> Value {
             }
             kept
         }
+        // The machine's own figures: what they are called, and of which kind they are.
+        path if path.starts_with("/v1/agent/host") => kinds(value),
+        path if path.starts_with("/v1/operator/") => servers(value),
         // The only partition stands in ids since there are partitions (contract, 20.3).
         path if path.starts_with("/v1/discovery-chain/") => {
             let text = value.to_string().replace(".default.default.dc1\"", ".default.dc1\"");
@@ -231,6 +234,37 @@ fn sorted(value: &Value, key: &dyn Fn(&Value) -> String) -> Value {
             list.sort_by_key(|value| key(value));
             Value::Array(list)
         }
+        _ => value.clone(),
+    }
+}
+
+/// The value with the kind of each figure in its place, and one element of each list.
+fn kinds(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.iter().map(|(name, value)| (name.clone(), kinds(value))).collect()),
+        Value::Array(list) => Value::Array(list.iter().take(1).map(kinds).collect()),
+        Value::String(_) => Value::from("a text"),
+        Value::Number(_) => Value::from("a number"),
+        Value::Bool(_) | Value::Null => value.clone(),
+    }
+}
+
+/// The value without what is a server's own: its address, version and place in the log, and ids used as names.
+fn servers(value: &Value) -> Value {
+    let own = |name: &str, value: &Value| match name {
+        "Address" => is_address(value),
+        "LastIndex" | "LastTerm" => Value::Bool(value.as_u64().is_some_and(|number| number > 0)),
+        "StableSince" => Value::Bool(value.as_str().is_some_and(|time| time.ends_with('Z') && time.len() >= 20)),
+        "Version" => kinds(value),
+        "Leader" | "Voters" if !value.is_boolean() => kinds(value),
+        _ => servers(value),
+    };
+    match value {
+        Value::Object(map) => {
+            let name = |name: &String| if is_uuid(name) { "an id".to_owned() } else { name.clone() };
+            Value::Object(map.iter().map(|(key, value)| (name(key), own(key, value))).collect())
+        }
+        Value::Array(list) => Value::Array(list.iter().map(servers).collect()),
         _ => value.clone(),
     }
 }
