@@ -8,7 +8,7 @@
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
 //! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`]
-//!   remembers what was only said, [`query`] knows what a prepared query finds,
+//!   tells all nodes what need not be kept, [`query`] knows what a prepared query finds,
 //!   [`gateway`] which gateways carry a service, [`snapshot`] keeps a registry elsewhere;
 //! - [`definitions`] keeps registered what files define, [`reload`] reads them again, [`monitor`] lets the log be heard.
 //!

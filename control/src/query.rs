@@ -1,14 +1,16 @@
 //! What a prepared query finds. PURE.
 //!
-//! It decides which instances are well enough and fit; who may see them, their order and how many are shown is decided
-//! by the HTTP and DNS front doors, which call it.
+//! It decides which instances are well enough and fit, and which come first; who may see them and how many are shown is
+//! decided by the HTTP and DNS front doors, which call it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use callboard_proto::api::query::{NEAR_AGENT, NEAR_IP};
 use callboard_proto::prepared::QueryService;
 use callboard_proto::text::Meta;
-use callboard_proto::{CheckStatus, Instance, InstanceId, Node, ServiceName};
+use callboard_proto::{CheckStatus, Instance, InstanceId, Node, NodeName, ServiceName};
 
 use crate::registry::Registry;
 
@@ -65,6 +67,39 @@ pub fn failovers(wanted: &QueryService, ours: &str) -> u64 {
     others.sort_unstable();
     others.dedup();
     others.len() as u64
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The node of the agent that is asked.
+    pub agent: Option<&'a NodeName>,
+    /// The address that the question comes from.
+    pub address: Option<IpAddr>,
+}
+
+impl Asker<'_> {
+    /// The node from which distances count, if a query wants any and the node is there.
+    #[must_use]
+    pub fn near(&self, registry: &Registry, wanted: &str) -> Option<NodeName> {
+        match wanted {
+            "" => None,
+            NEAR_AGENT => self.agent.cloned(),
+            NEAR_IP => {
+                let address = self.address?.to_canonical();
+                let node = registry.nodes().find(|node| node.address.parse() == Ok(address))?;
+                Some(node.name.clone())
+            }
+            name => registry.node(&NodeName::parse(name).ok()?).map(|node| node.name.clone()),
+        }
+    }
+}
+
+/// Sorts what was found by distance from a node. What is on the node itself comes first even if its place is unknown;
+/// rows of one distance keep their order.
+pub fn sort_near<T>(registry: &Registry, from: &NodeName, rows: &mut [T], node: impl Fn(&T) -> &NodeName) {
+    rows.sort_by_key(|row| node(row).folded() != from.folded());
+    registry.sort_near(from, rows, node);
 }
 
 fn has_pairs(meta: &Meta, wanted: &BTreeMap<String, String>) -> bool {

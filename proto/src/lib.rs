@@ -6,6 +6,7 @@
 //!   rows as the registry stores them;
 //! - [`prepared`]: questions that are kept under a name;
 //! - [`config_entry`]: the rules by which clients reach services; [`intention`]: which of them count for a call;
+//! - [`coordinate`]: where nodes are, and how far apart;
 //! - [`acl`]: what access control protects, and how far;
 //! - [`api`]: Consul's HTTP interface: queries, headers, bodies, exactly as clients know them;
 //! - [`duration`]: Go-style durations, both ways;
@@ -19,6 +20,7 @@ pub mod acl;
 pub mod api;
 pub mod check;
 pub mod config_entry;
+pub mod coordinate;
 pub mod definition;
 pub mod dns;
 pub mod duration;

@@ -11,6 +11,7 @@ use crate::api::decode::Ignored;
 use crate::api::kv::Base64;
 use crate::api::session::LockDelay;
 use crate::config_entry::{ConfigEntry, EntryKind};
+use crate::coordinate::{Coordinate, Written};
 use crate::duration::GoDuration;
 use crate::text::{Map, Tags, Text};
 
@@ -43,6 +44,16 @@ inline!(LockDelay, "LockDelay", {
 });
 inline!(Base64, "Base64", { "type": ["string", "null"], "contentEncoding": "base64" });
 inline!(Ignored, "Ignored", { "description": "Passed over" });
+
+impl JsonSchema for Coordinate {
+    fn schema_name() -> Cow<'static, str> {
+        Written::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
+}
 
 impl<V: JsonSchema> JsonSchema for Map<V> {
     fn inline_schema() -> bool {

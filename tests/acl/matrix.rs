@@ -26,6 +26,9 @@ use Needs::{AnyToken, Nothing, Read, Shows, Write};
 
 const WEB: &str = r#"{"Name": "web", "Port": 80, "Check": {"TTL": "1h", "CheckID": "web-ttl"}}"#;
 
+const PLACE: &str =
+    r#"{"Node": "n1", "Coord": {"Vec": [0, 0, 0, 0, 0, 0, 0, 0], "Error": 1, "Adjustment": 0, "Height": 1e-5}}"#;
+
 /// Method, path, body, what it needs.
 const TABLE: &[(&str, &str, &str, Needs)] = &[
     // Keys.
@@ -63,6 +66,11 @@ const TABLE: &[(&str, &str, &str, Needs)] = &[
     ("PUT", "/v1/catalog/deregister", r#"{"Node": "gone", "ServiceID": "web-gone"}"#, Write(r#"on "web-gone""#)),
     ("PUT", "/v1/catalog/deregister", r#"{"Node": "gone", "CheckID": "none"}"#, Write(r#"'node:write' on "gone""#)),
     ("PUT", "/v1/catalog/deregister", r#"{"Node": "gone"}"#, Write(r#"'node:write' on "gone""#)),
+    // Where nodes are.
+    ("GET", "/v1/coordinate/datacenters", "", Nothing),
+    ("PUT", "/v1/coordinate/update", PLACE, Write(r#"'node:write' on "n1""#)),
+    ("GET", "/v1/coordinate/nodes", "", Shows(r#""n1""#, r#""n2""#)),
+    ("GET", "/v1/coordinate/node/n1", "", Read(r#"'node:read' on "n1""#)),
     // The agent.
     ("GET", "/v1/agent/self", "", Read(r#"'agent:read' on "n1""#)),
     ("GET", "/metrics", "", Read(r#"'agent:read' on "n1""#)),

@@ -104,6 +104,8 @@ impl World {
             world.root("PUT", &format!("/v1/kv/{key}"), "hidden-value");
         }
         world.root("PUT", "/v1/session/create", r#"{"Name": "session-n1"}"#);
+        let place = r#"{"Vec": [0, 0, 0, 0, 0, 0, 0, 1], "Error": 1, "Adjustment": 0, "Height": 1e-5}"#;
+        world.root("PUT", "/v1/coordinate/update", &format!(r#"{{"Node": "n2", "Coord": {place}}}"#));
         world.root("PUT", "/v1/session/create", r#"{"Name": "session-n2", "Node": "n2", "Checks": []}"#);
         world.root("PUT", "/v1/event/fire/web", "");
         world.root("PUT", "/v1/event/fire/other", "");

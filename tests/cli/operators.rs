@@ -132,3 +132,22 @@ fn an_agent_is_found_behind_a_socket_of_the_file_system() {
     check(&node, &format!("lock {address} jobs 'echo in'"), "in");
     refused(&node, "kv get -http-addr=unix:///nowhere/sock a", 6, "/nowhere/sock");
 }
+
+#[test]
+fn how_far_nodes_are_apart_is_estimated() {
+    let node = Node::dev();
+    for (name, seconds) in [("a", 0.010), ("b", 0.030)] {
+        let registration = serde_json::json!({"Node": name, "Address": "10.0.0.1"});
+        let _ = node.http.put_json("/v1/catalog/register", &registration).ok();
+        let coordinate = serde_json::json!({
+            "Vec": [0, 0, 0, seconds, 0, 0, 0, 0], "Error": 1, "Adjustment": 0, "Height": 1e-5,
+        });
+        let place = serde_json::json!({"Node": name, "Coord": coordinate});
+        let _ = node.http.put_json("/v1/coordinate/update", &place).ok();
+    }
+    check(&node, "rtt a b", "Estimated a <-> b rtt: 20.020 ms (using LAN coordinates)");
+    refused(&node, "rtt a", 3, "Could not find a coordinate for node");
+    check(&node, "rtt -wan n1.dc1 n1.dc1", "Estimated n1.dc1 <-> n1.dc1 rtt: 0.020 ms (using WAN coordinates)");
+    let sorted = run(&node, "catalog nodes -near=b").stdout;
+    assert!(sorted.find("\nb ") < sorted.find("\na "), "{sorted}");
+}

@@ -651,7 +651,7 @@ def asynchronously(c):
 
 # What is not served yet.
 ABSENT = [
-    "coordinate.", "catalog.service", "health.service", "config.list",
+    "catalog.service", "health.service", "config.list",
 ]
 
 

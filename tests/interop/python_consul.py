@@ -472,7 +472,7 @@ def _(c):
 
 
 # What is not served yet.
-ABSENT = ["coordinate."]
+ABSENT = []
 
 
 def main():

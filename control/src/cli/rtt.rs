@@ -1,12 +1,12 @@
 //! `rtt`: how far two nodes are apart, by the coordinates that the registry keeps.
-//!
-//! The estimate is that of Vivaldi with heights and adjustments (Dabek et al. 2004; Ledlie et al. 2007).
 
+use callboard_proto::api::coordinate::{CoordinateShown, DatacenterMap};
+use callboard_proto::coordinate::Coordinate;
 use clap::Args;
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{ClientFlags, Target, rows};
+use super::client::{ClientFlags, Target};
 use super::failure::{Failure, Kind};
 use super::talk::{say, text};
 
@@ -36,49 +36,22 @@ pub(super) async fn run(rtt: Rtt) -> Ended {
         }
     };
     let doing = "Error getting coordinates";
-    let mut known = Vec::new();
+    let mut known: Vec<(String, Coordinate)> = Vec::new();
     if rtt.wan {
-        for area in rows(api.json(doing, Target::new("/v1/coordinate/datacenters")).await?) {
-            let datacenter = text(&area, "Datacenter");
-            let named = rows(area["Coordinates"].clone()).into_iter();
-            known.extend(named.map(|row| (format!("{}.{datacenter}", text(&row, "Node")), row["Coord"].clone())));
+        let areas: Vec<DatacenterMap> = api.json(doing, Target::new("/v1/coordinate/datacenters")).await?;
+        for DatacenterMap { datacenter, coordinates, .. } in areas {
+            known.extend(coordinates.into_iter().map(|row| (format!("{}.{datacenter}", row.node), row.coord)));
         }
     } else {
-        let found = rows(api.json(doing, Target::new("/v1/coordinate/nodes")).await?);
-        known.extend(found.into_iter().map(|row| (text(&row, "Node"), row["Coord"].clone())));
+        let found: Vec<CoordinateShown> = api.json(doing, Target::new("/v1/coordinate/nodes")).await?;
+        known.extend(found.into_iter().map(|row| (row.node.to_string(), row.coord)));
     }
     let of = |name: &str| {
-        let found = known.iter().find(|(node, _)| node == name).map(|(_, coordinate)| coordinate);
+        let found = known.iter().find(|(node, _)| node.eq_ignore_ascii_case(name)).map(|(_, coordinate)| coordinate);
         found.ok_or_else(|| Failure::new(Kind::NotFound, format!("Could not find a coordinate for node {name:?}")))
     };
-    let seconds = distance(of(&rtt.from)?, of(&to)?);
+    let seconds = of(&rtt.from)?.distance(of(&to)?);
     let source = if rtt.wan { "WAN" } else { "LAN" };
     say(format!("Estimated {} <-> {to} rtt: {:.3} ms (using {source} coordinates)", rtt.from, seconds * 1000.0))?;
     Ok(0)
-}
-
-/// Returns the estimate in seconds.
-fn distance(a: &Value, b: &Value) -> f64 {
-    let number = |of: &Value, member: &str| of[member].as_f64().unwrap_or_default();
-    let vec = |of: &Value| -> Vec<f64> { rows(of["Vec"].clone()).iter().filter_map(Value::as_f64).collect() };
-    let apart: f64 = vec(a).iter().zip(vec(b)).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-    let raw = apart + number(a, "Height") + number(b, "Height");
-    let adjusted = raw + number(a, "Adjustment") + number(b, "Adjustment");
-    if adjusted > 0.0 { adjusted } else { raw }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn heights_and_adjustments_count() {
-        let a = json!({"Vec": [0.003, 0.0], "Height": 0.001, "Adjustment": 0.0});
-        let b = json!({"Vec": [0.0, 0.004], "Height": 0.002, "Adjustment": 0.002});
-        assert!((distance(&a, &b) - 0.010).abs() < 1e-9);
-        let b = json!({"Vec": [0.0, 0.004], "Height": 0.002, "Adjustment": -1.0});
-        assert!((distance(&a, &b) - 0.008).abs() < 1e-9, "an estimate is never negative");
-    }
 }

@@ -12,6 +12,7 @@ mod health;
 mod leave;
 mod lock_delay;
 mod machine;
+mod place;
 mod reconcile;
 mod router;
 mod rpc;
@@ -35,8 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::begin::retry_join;
 pub use self::gossip::{
-    Card, Gossip, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions, Member, MemberRole,
-    MemberStatus, Roll, Spoken, WORD_MAX, Word,
+    Card, Gossip, GossipOptions, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions,
+    Member, MemberRole, MemberStatus, Roll, Spoken, WORD_MAX, Word,
 };
 pub use self::health::ServerHealth;
 pub use self::leave::ForceLeaveError;
@@ -106,8 +107,8 @@ pub struct Network {
     pub wan_port: u16,
     /// Whether it is to vote.
     pub server: bool,
-    /// How long a failed member is remembered.
-    pub failed_kept: Duration,
+    /// How it takes part in membership.
+    pub membership: GossipOptions,
 }
 
 /// Where the registry lives.
@@ -144,7 +145,7 @@ impl ClusterOptions {
             datacenter: "dc1".to_owned(),
             wan_port: 8302,
             server: true,
-            failed_kept: Duration::from_secs(72 * 3600),
+            membership: GossipOptions { failed_kept: Duration::from_secs(72 * 3600), locates: true },
         };
         let leader_wait = Duration::from_secs(7);
         let autopilot = AutopilotSettings::usual();
@@ -242,7 +243,7 @@ impl Cluster {
         };
         let stop = CancellationToken::new();
         let keyring = Arc::new(network.keyring);
-        let (gossip, events) = Gossip::start(card.clone(), network.gossip, keyring, network.failed_kept, stop.clone());
+        let (gossip, events) = Gossip::start(card.clone(), network.gossip, keyring, network.membership, stop.clone());
         let router = Router::new(raft.clone(), caller, leader_wait);
         let (queue, proposals) = mpsc::channel(batch::QUEUE_MAX);
         tokio::spawn(batch::run(router.clone(), proposals));
@@ -262,6 +263,9 @@ impl Cluster {
         let cluster = Cluster { router, reads, registry, hub, queue, status, delays, gossip, shared };
         tokio::spawn(rpc::serve(cluster.clone(), network.rpc, network.tls, stop.clone()));
         tokio::spawn(reconcile::run(cluster.clone(), autopilot, stop.clone()));
+        if network.membership.locates {
+            tokio::spawn(place::run(cluster.clone(), stop.clone()));
+        }
         tokio::spawn(begin::rejoin(cluster.clone(), stop.clone()));
         if let Begin::Together(expect) = begin {
             tokio::spawn(begin::together(cluster.clone(), expect, stop));

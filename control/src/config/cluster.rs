@@ -90,6 +90,8 @@ pub struct ClusterSettings {
     pub retry_interval: Duration,
     /// Give up, and end, after so many tries; none never does.
     pub retry_max: Option<u64>,
+    /// Whether it is found out where nodes are in the network.
+    pub coordinates: bool,
     /// When a failed node is given up.
     pub reconnect_timeout: Duration,
     /// Whether SIGTERM means leaving the cluster.
@@ -148,6 +150,7 @@ impl ClusterSettings {
             retry_join: file.retry_join.clone(),
             retry_interval: positive("retry_interval", file.retry_interval, RETRY_INTERVAL)?,
             retry_max: file.retry_max.filter(|tries| *tries > 0),
+            coordinates: !file.disable_coordinates.unwrap_or(false),
             reconnect_timeout,
             leave_on_terminate: file.leave_on_terminate.unwrap_or(!server),
             skip_leave_on_interrupt: file.skip_leave_on_interrupt.unwrap_or(server),

@@ -16,7 +16,7 @@ use super::Seen;
 use crate::acl::{Access, Secret};
 use crate::gateway::ingress;
 use crate::identity::CONSUL_SERVICE;
-use crate::query::{Fit, fits};
+use crate::query::{Asker, Fit, fits, sort_near};
 use crate::registry::{Registry, Resolved};
 
 /// How many sets of rows are kept; with more, all are dropped and found again.
@@ -168,6 +168,8 @@ pub(super) fn found<'a>(
     settings: &Settings,
     lookup: &Lookup,
     healthy: &'a [HealthyInstance],
+    asker: Asker<'_>,
+    dice: &mut fastrand::Rng,
 ) -> Found<'a> {
     match lookup {
         Lookup::Apex | Lookup::NameServers => Found::Servers(servers(healthy)),
@@ -184,14 +186,20 @@ pub(super) fn found<'a>(
             }
         }
         Lookup::Query { query } => match registry.resolve_query(query) {
-            Ok(Some(resolved)) => Found::Instances {
-                rows: healthy.iter().map(instance_row).collect(),
-                order: Order::Shuffled,
-                ttl: resolved
-                    .query
-                    .dns_ttl()
-                    .unwrap_or_else(|| settings.service_ttl.of(&resolved.query.service.service)),
-            },
+            Ok(Some(Resolved { query, .. })) => {
+                let mut rows: Vec<&HealthyInstance> = healthy.iter().collect();
+                let near = asker.near(registry, &query.service.near);
+                if let Some(near) = &near {
+                    // Those of one distance share the load.
+                    dice.shuffle(&mut rows);
+                    sort_near(registry, near, &mut rows, |row| &row.node.name);
+                }
+                Found::Instances {
+                    rows: rows.into_iter().map(instance_row).collect(),
+                    order: if near.is_some() { Order::Given } else { Order::Shuffled },
+                    ttl: query.dns_ttl().unwrap_or_else(|| settings.service_ttl.of(&query.service.service)),
+                }
+            }
             Ok(None) | Err(_) => Found::Nothing,
         },
         Lookup::Reverse(address) => names(registry, access, *address),

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_proto::NodeName;
 use callboard_proto::dns::{Lookup, Settings, Zone};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
@@ -46,6 +47,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 pub struct DnsOptions {
     /// The domains and the datacenter.
     pub zone: Zone,
+    /// The node from which a prepared query counts distances that wants those from this agent.
+    pub node: Option<NodeName>,
     /// What `dns_config` says about answers.
     pub settings: Settings,
     /// Whether instances with warnings are left out.
@@ -79,6 +82,7 @@ impl DnsOptions {
     pub fn new(zone: Zone) -> DnsOptions {
         DnsOptions {
             zone,
+            node: None,
             settings: Settings::default(),
             only_passing: false,
             compress: true,

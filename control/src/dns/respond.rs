@@ -3,6 +3,7 @@
 //! What has to wait, because others must be asked, is handed back as a [`Step`] and finished by `recursor`. Each
 //! reader of a socket has a [`Responder`] of its own, so nothing here is locked. Called by `udp` and `tcp`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use super::counters::{DnsCounters, add};
 use super::find::{Rows, found};
 use super::wire::{Code, Head, Read, Rejected, Request, Writer, flag, read};
 use super::{DnsOptions, Shared, Source};
+use crate::query::Asker;
 
 /// The longest datagram that IPv4 can carry.
 const DATAGRAM_BYTES_MAX: u16 = 65_507;
@@ -66,8 +68,8 @@ impl Responder {
         self.writer.bytes()
     }
 
-    /// Answers a message, or says what is missing.
-    pub(super) fn respond(&mut self, message: &[u8], carrier: Carrier) -> Step {
+    /// Answers a message from an address, or says what is missing.
+    pub(super) fn respond(&mut self, message: &[u8], carrier: Carrier, from: IpAddr) -> Step {
         let request = match read(message) {
             Read::Request(request) => request,
             Read::Rejected(rejected) => return self.reject(&rejected),
@@ -84,7 +86,9 @@ impl Responder {
         }
         self.rows.follow((self.source)());
         let healthy = self.rows.healthy(&asked.lookup);
-        let found = found(self.rows.seen(), &options.settings, &asked.lookup, &healthy);
+        let asker = Asker { agent: options.node.as_ref(), address: Some(from) };
+        let (seen, dice) = (self.rows.seen(), &mut self.random);
+        let found = found(seen, &options.settings, &asked.lookup, &healthy, asker, dice);
         if recurses && matches!(&found, Found::Names { nodes, services } if nodes.is_empty() && services.is_empty()) {
             return Step::Forward;
         }
@@ -109,7 +113,9 @@ impl Responder {
         let asked = options.zone.lookup(host);
         self.rows.follow((self.source)());
         let healthy = self.rows.healthy(&asked.lookup);
-        let found = found(self.rows.seen(), &options.settings, &asked.lookup, &healthy);
+        let asker = Asker { agent: options.node.as_ref(), address: None };
+        let (seen, dice) = (self.rows.seen(), &mut self.random);
+        let found = found(seen, &options.settings, &asked.lookup, &healthy, asker, dice);
         let random = self.random.u64(..);
         let query = Query { name: host, record_type, transport: Transport::Tcp, random, serial: serial() };
         answer(&options.zone, &options.settings, &query, &asked, found)

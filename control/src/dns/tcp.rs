@@ -59,6 +59,7 @@ pub(super) async fn accept(shared: Shared, listener: TcpListener, places: Arc<Se
 /// Answers the questions of one connection until the client closes it.
 async fn connect(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let peer = stream.peer_addr()?.ip();
     let idle_max = shared.options.connection_idle_max;
     let mut stream = BufReader::new(stream);
     let mut responder = Responder::new(shared);
@@ -68,7 +69,7 @@ async fn connect(shared: &Shared, stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         framed.clear();
-        match responder.respond(&question, Carrier::Tcp) {
+        match responder.respond(&question, Carrier::Tcp, peer) {
             Step::Send => frame(responder.bytes(), &mut framed),
             Step::Ignore => return Ok(()),
             step @ (Step::Forward | Step::Resolve(_)) => {

@@ -46,7 +46,7 @@ pub(super) async fn read(shared: Shared, socket: Arc<UdpSocket>) {
 }
 
 async fn answer(shared: &Shared, socket: &Arc<UdpSocket>, responder: &mut Responder, message: &[u8], peer: SocketAddr) {
-    match responder.respond(message, Carrier::Udp) {
+    match responder.respond(message, Carrier::Udp, peer.ip()) {
         Step::Send => send(socket, responder.bytes(), peer).await,
         Step::Ignore => {}
         step @ (Step::Forward | Step::Resolve(_)) => {

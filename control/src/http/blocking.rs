@@ -110,7 +110,8 @@ fn answer<Q: Question>(call: &Call<'_>, options: &ReadOptions, question: &Q, vie
     question.permit(&access)?;
     let index = question.index(registry);
     let mut left_out = None;
-    let encoded = match question.key() {
+    // The order of distances changes without the index, so answers in it are not shared.
+    let encoded = match question.key().filter(|_| options.near.is_none()) {
         Some(mut key) => {
             if let Some(rights) = access.fingerprint() {
                 key.push_str("\na");
@@ -171,9 +172,6 @@ pub(super) fn common_key(kind: &str, argument: &str, options: &ReadOptions, pret
     }
     for (name, value) in &options.node_meta {
         let _ = write!(key, "\nm{name}\n{value}");
-    }
-    if let Some(near) = &options.near {
-        let _ = write!(key, "\nn{near}");
     }
     key
 }

@@ -16,7 +16,7 @@ use super::request::Call;
 use super::routes::{Route, get, now};
 use super::select::{
     filter, has_meta, has_tags, node_name, sees, sees_node, service_index, service_name, service_rows, service_topics,
-    tags,
+    sort_near, tags,
 };
 use crate::acl::Access;
 use crate::registry::{Registry, Topic};
@@ -94,13 +94,14 @@ impl Question for Nodes {
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
-        let nodes: Vec<NodeShown> = registry
+        let mut nodes: Vec<NodeShown> = registry
             .nodes()
             .filter(|node| sees_node(access, node))
             .filter(|node| has_meta(node, &self.options.node_meta))
             .map(|node| NodeShown::of(node, &self.datacenter))
             .filter(|node| self.filter.matches(node))
             .collect();
+        sort_near(registry, &self.options, &mut nodes, |node| &node.node);
         Answer::Json(encode(&nodes, self.pretty))
     }
 }
@@ -198,12 +199,13 @@ impl Question for ServiceNodes {
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
-        let services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
+        let mut services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))
             .filter(|service| self.filter.matches(service))
             .collect();
+        sort_near(registry, &self.options, &mut services, |service| &service.node);
         Answer::Json(encode(&services, self.pretty))
     }
 }

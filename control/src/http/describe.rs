@@ -100,6 +100,9 @@ pub(super) const NODES: &[Parameter] = &[
     parameter("near", "Sorts by distance from this node", Value::Text),
 ];
 
+/// Which network segment's rows are wanted.
+pub(super) const SEGMENT: &[Parameter] = &[parameter("segment", "Only nodes of this network segment", Value::Text)];
+
 /// Which instances are wanted.
 pub(super) const TAGS: &[Parameter] = &[parameter("tag", "Only instances with this tag", Value::Texts)];
 

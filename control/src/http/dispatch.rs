@@ -11,7 +11,7 @@ use callboard_proto::api::query::Params;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -22,6 +22,7 @@ use super::request::Call;
 use super::routes;
 use crate::acl::Secret;
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How much of a body that nobody wanted is read, in bytes, and for how long.
 const LEFT_MAX: u64 = 256 * 1024;
 const LEFT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -59,6 +60,7 @@ async fn answer(
 ) -> (Option<usize>, Response) {
     let accept_text = parts.headers.get(http::header::ACCEPT).is_some_and(|accept| accept == "text/plain");
     let (method, target) = (parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned());
+    let from = forwarded_for(&parts.headers).or(peer);
     let token = if api.acl.is_enabled() { token(&parts.headers) } else { None };
     // Headers and path are slices of the connection's read buffer: a read that waits must not keep it.
     drop((parts.headers, parts.uri));
@@ -92,7 +94,7 @@ async fn answer(
                     Some(text) if api.acl.is_enabled() => Some(Secret::new(text)),
                     _ => token,
                 };
-                let mut call = Call { api, rest, params, query, accept_text, token, body: body.take() };
+                let mut call = Call { api, rest, params, query, accept_text, from, token, body: body.take() };
                 let answer = (operation.run)(&mut call).await;
                 *body = call.body.take();
                 answer
@@ -140,6 +142,11 @@ fn token(headers: &HeaderMap) -> Option<Secret> {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
     };
     own.or_else(bearer).map(|token| Secret::new(&token))
+}
+
+/// For whom a proxy asks, who is the first of all that it names. Believed as Consul does: it only decides an order.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get(FORWARDED_FOR)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
 }
 
 /// The path without repeated slashes and dot segments, if that makes a difference.

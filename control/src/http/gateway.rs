@@ -16,7 +16,7 @@ use super::health;
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
 use super::routes::{Route, get};
-use super::select::{filter, has_meta, has_tags, service_name, tags};
+use super::select::{filter, has_meta, has_tags, service_name, sort_near, tags};
 use crate::acl::Access;
 use crate::gateway;
 use crate::registry::{Registry, Topic};
@@ -83,15 +83,15 @@ struct Ingress {
 
 impl Question for Ingress {
     fn topics(&self) -> Vec<Topic> {
-        gateway::ingress_topics()
+        gateway::topics()
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        gateway::ingress_index(registry)
+        gateway::index(registry)
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
-        let entries: Vec<ServiceEntry> = gateway::ingress(registry, self.service.as_str())
+        let mut entries: Vec<ServiceEntry> = gateway::ingress(registry, self.service.as_str())
             .into_iter()
             .filter(|(node, instance)| {
                 access.allows(Resource::Node, node.name.as_str(), Level::Read)
@@ -102,6 +102,7 @@ impl Question for Ingress {
             .filter(|entry| !self.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
             .filter(|entry| self.filter.matches(entry))
             .collect();
+        sort_near(registry, &self.options, &mut entries, |entry| &entry.node.node);
         Answer::Json(encode(&entries, self.pretty))
     }
 }

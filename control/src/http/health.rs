@@ -16,7 +16,7 @@ use super::request::Call;
 use super::routes::{Route, get};
 use super::select::{
     filter, has_meta, has_tags, node_name, sees, sees_check, service_index, service_name, service_rows, service_topics,
-    tags,
+    sort_near, tags,
 };
 use crate::acl::Access;
 use crate::registry::{Registry, Topic};
@@ -103,7 +103,7 @@ impl Question for ServiceHealth {
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
-        let entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
+        let mut entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| {
@@ -114,6 +114,7 @@ impl Question for ServiceHealth {
             .filter(|entry| !self.passing || entry.checks.iter().all(|check| check.status == CheckStatus::Passing))
             .filter(|entry| self.filter.matches(entry))
             .collect();
+        sort_near(registry, &self.options, &mut entries, |entry| &entry.node.node);
         Answer::Json(encode(&entries, self.pretty))
     }
 }
@@ -202,11 +203,12 @@ impl Question for CheckList {
             }
             Which::Nothing => Box::new(std::iter::empty()),
         };
-        let checks: Vec<HealthCheck> = rows
+        let mut checks: Vec<HealthCheck> = rows
             .filter(|check| on_wanted_node(check) && sees_check(access, check))
             .map(|check| HealthCheck::of(check))
             .filter(|check| self.filter.matches(check))
             .collect();
+        sort_near(registry, &self.options, &mut checks, |check| &check.node);
         Answer::Json(encode(&checks, self.pretty))
     }
 }

@@ -23,6 +23,7 @@ mod catalog_write;
 mod config;
 mod connect;
 mod connect_agent;
+mod coordinate;
 mod describe;
 mod discovery_chain;
 mod dispatch;

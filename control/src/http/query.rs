@@ -17,7 +17,7 @@ use super::request::Call;
 use super::routes::{Route, delete, get, post, put};
 use crate::acl::{Access, Secret};
 use crate::cluster::View;
-use crate::query::{failovers, fits};
+use crate::query::{Asker, failovers, fits, sort_near};
 use crate::registry::{Command, QueryBody, QueryCommand, QueryRow, Registry, Resolved, Topic};
 
 /// What is answered here.
@@ -216,6 +216,11 @@ async fn execute(call: &Call<'_>, options: &ReadOptions, query: &str) -> Result<
             && access.allows(Resource::Service, fit.instance.service.as_str(), Level::Read)
     });
     fastrand::shuffle(&mut found);
+    let asker = Asker { agent: Some(&call.api.identity.node_name), address: call.from };
+    let near = options.near.as_deref().unwrap_or(&wanted.near);
+    if let Some(near) = asker.near(&view.registry, near) {
+        sort_near(&view.registry, &near, &mut found, |fit| &fit.node.name);
+    }
     if limit > 0 {
         found.truncate(limit);
     }

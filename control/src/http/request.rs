@@ -3,12 +3,13 @@
 //! A [`Call`] reads its options, its scope and its body on demand; bodies up to a bound, within a time.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::agent::{NODE_ADDRESS_PARAM, NODE_PARAM};
-use callboard_proto::api::query::{Params, ReadOptions};
+use callboard_proto::api::query::{NEAR_AGENT, Params, ReadOptions};
 use callboard_proto::api::valid::{self, InvalidRequest};
 use callboard_proto::{Node, NodeName};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -33,6 +34,8 @@ pub(super) struct Call<'a> {
     /// The query as it was sent.
     pub(super) query: &'a str,
     pub(super) accept_text: bool,
+    /// Where it comes from, as far as that is known.
+    pub(super) from: Option<IpAddr>,
     /// The token that was given; none without access control.
     pub(super) token: Option<Secret>,
     /// The body, until it is read, and the length that was announced for it.
@@ -42,8 +45,11 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// The options that every read understands, for our datacenter.
     pub(super) fn read_options(&self) -> Result<ReadOptions, Failure> {
-        let options = ReadOptions::from_params(&self.params)?;
+        let mut options = ReadOptions::from_params(&self.params)?;
         self.is_ours(options.datacenter.as_deref().unwrap_or(""))?;
+        if options.near.as_deref() == Some(NEAR_AGENT) {
+            options.near = Some(self.api.identity.node_name.to_string());
+        }
         Ok(options)
     }
 

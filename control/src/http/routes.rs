@@ -14,8 +14,8 @@ use super::reply::{Failure, Response};
 use super::request::Call;
 use super::{
     acl, acl_boot, acl_method, acl_policy, acl_role, acl_token, agent, agent_checks, agent_node, autopilot, catalog,
-    catalog_write, config, connect, connect_agent, discovery_chain, event, gateway, health, intention, kv, members,
-    openapi, operator, query, session, snapshot, status, txn, ui, usage,
+    catalog_write, config, connect, connect_agent, coordinate, discovery_chain, event, gateway, health, intention, kv,
+    members, openapi, operator, query, session, snapshot, status, txn, ui, usage,
 };
 
 /// Every route, family by family.
@@ -35,6 +35,7 @@ const FAMILIES: &[&[Route]] = &[
     config::ROUTES,
     connect::ROUTES,
     connect_agent::ROUTES,
+    coordinate::ROUTES,
     discovery_chain::ROUTES,
     event::ROUTES,
     gateway::ROUTES,

@@ -43,6 +43,13 @@ pub(super) fn sees_check(access: &Access, check: &Check) -> bool {
         && (check.instance.is_none() || access.allows(Resource::Service, check.service.as_str(), Level::Read))
 }
 
+/// Sorts rows by the distance of their nodes from the one that a read names, if it names one whose place is known.
+pub(super) fn sort_near<T>(registry: &Registry, options: &ReadOptions, rows: &mut [T], node: impl Fn(&T) -> &NodeName) {
+    if let Some(near) = options.near.as_deref().and_then(|near| NodeName::parse(near).ok()) {
+        registry.sort_near(&near, rows, node);
+    }
+}
+
 /// The filter of a read, bound to the rows that it shows.
 pub(super) fn filter<R: Fields>(options: &ReadOptions) -> Result<Filter<R>, Failure> {
     match &options.filter {

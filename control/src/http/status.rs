@@ -83,7 +83,7 @@ fn agent_self(call: &Call<'_>) -> Result<Response, Failure> {
             "NodeID": identity.node_id, "Revision": "", "Server": identity.server, "Version": VERSION, "BuildDate": "",
         },
         "DebugConfig": debug,
-        "Coord": {"Vec": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5},
+        "Coord": api.cluster.gossip().place(),
         "Member": members::own(api),
         "Stats": {
             "agent": {

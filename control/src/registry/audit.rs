@@ -67,6 +67,7 @@ impl Registry {
         self.acl.audit(self.index)?;
         self.audit_sessions()?;
         self.audit_queries()?;
+        self.audit_coordinates()?;
         self.audit_config()?;
         self.audit_autopilot()?;
         self.audit_connect()

@@ -248,6 +248,7 @@ impl Registry {
         for id in checks {
             self.remove_check(&key, &id, change);
         }
+        self.displace(&key, change);
         self.nodes.remove(&key);
         self.tables.nodes = change.touch(Topic::Nodes);
         Outcome::Done

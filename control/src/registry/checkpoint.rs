@@ -12,19 +12,21 @@ use callboard_proto::session::SessionRow;
 use callboard_proto::text::Text;
 use callboard_proto::{Check, Index, Instance, Node, NodeName, ServiceName};
 use imbl::OrdSet;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::acl::{AclRows, AclTables};
 use super::autopilot::AutopilotRow;
 use super::config_entry::{ConfigRow, folded};
 use super::connect::ConnectTable;
+use super::coordinate::{CoordinateRows, CoordinateTable};
 use super::query::{QueryBody, QueryRow};
 use super::restore::Staged;
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
 /// What is written: the tables of all formats, one after the other.
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 /// The oldest that is read as well: the tables that were there from the beginning, and no others.
 const FORMAT_FIRST: u8 = 2;
 
@@ -51,6 +53,7 @@ struct Rows {
     first: FirstRows,
     second: SecondRows,
     third: ThirdRows,
+    fourth: FourthRows,
 }
 
 /// What came with format 3.
@@ -67,6 +70,12 @@ struct SecondRows {
 #[derive(Default, Serialize, Deserialize)]
 struct ThirdRows {
     autopilot: Option<AutopilotRow>,
+}
+
+/// What came with format 5.
+#[derive(Default, Serialize, Deserialize)]
+struct FourthRows {
+    coordinates: CoordinateRows,
 }
 
 /// What is in every format. Instances and services carry their place, which their rows do not.
@@ -93,13 +102,16 @@ impl Rows {
         if !(FORMAT_FIRST..=FORMAT).contains(&format) {
             return Err(CheckpointError::Format(format));
         }
-        let (first, bytes) = postcard::take_from_bytes(bytes)?;
-        let (second, bytes) = match format {
-            FORMAT_FIRST => (SecondRows::default(), bytes),
-            _ => postcard::take_from_bytes(bytes)?,
-        };
-        let third = if format < FORMAT { ThirdRows::default() } else { postcard::from_bytes(bytes)? };
-        Ok(Rows { first, second, third })
+        let (first, rest) = postcard::take_from_bytes(bytes)?;
+        let (second, rest) = Rows::since(FORMAT_FIRST + 1, format, rest)?;
+        let (third, rest) = Rows::since(FORMAT_FIRST + 2, format, rest)?;
+        let (fourth, _) = Rows::since(FORMAT_FIRST + 3, format, rest)?;
+        Ok(Rows { first, second, third, fourth })
+    }
+
+    /// Reads what came with a format, and returns what follows.
+    fn since<T: DeserializeOwned + Default>(came: u8, format: u8, bytes: &[u8]) -> postcard::Result<(T, &[u8])> {
+        if format < came { Ok((T::default(), bytes)) } else { postcard::take_from_bytes(bytes) }
     }
 }
 
@@ -109,8 +121,8 @@ impl Registry {
     /// # Errors
     /// When writing fails.
     pub fn write_to(&self, mut to: &mut dyn Write) -> Result<(), CheckpointError> {
-        let third = ThirdRows { autopilot: self.autopilot.clone() };
-        let rows = Rows { first: self.first_rows(), second: self.second_rows(), third };
+        let fourth = FourthRows { coordinates: self.coordinates.rows() };
+        let rows = Rows { first: self.first_rows(), second: self.second_rows(), third: self.third_rows(), fourth };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
         Ok(())
@@ -118,10 +130,24 @@ impl Registry {
 
     /// The same in the formats before, oldest first.
     #[cfg(test)]
-    pub(super) fn old_bytes(&self) -> [Vec<u8>; 2] {
-        let (first, second) = (self.first_rows(), self.second_rows());
-        let two = postcard::to_extend(&(first, second), vec![FORMAT - 1]).expect("rows always encode");
-        [postcard::to_extend(&self.first_rows(), vec![FORMAT_FIRST]).expect("rows always encode"), two]
+    pub(super) fn old_bytes(&self) -> [Vec<u8>; 3] {
+        let rows = [
+            postcard::to_allocvec(&self.first_rows()),
+            postcard::to_allocvec(&self.second_rows()),
+            postcard::to_allocvec(&self.third_rows()),
+        ];
+        let mut bytes = vec![0];
+        let mut format = FORMAT_FIRST;
+        rows.map(|rows| {
+            bytes[0] = format;
+            format += 1;
+            bytes.extend(rows.expect("rows always encode"));
+            bytes.clone()
+        })
+    }
+
+    fn third_rows(&self) -> ThirdRows {
+        ThirdRows { autopilot: self.autopilot.clone() }
     }
 
     fn second_rows(&self) -> SecondRows {
@@ -166,7 +192,7 @@ impl Registry {
     }
 
     fn from_rows(rows: Rows) -> Result<Registry, String> {
-        let Rows { first, second, third } = rows;
+        let Rows { first, second, third, fourth } = rows;
         let SecondRows { queries, queries_changed, acl, connect, staged } = second;
         let mut registry = Registry::from_first(first)?;
         for (body, created, modified) in queries {
@@ -177,6 +203,7 @@ impl Registry {
         registry.connect = connect;
         registry.staged = staged;
         registry.autopilot = third.autopilot;
+        registry.coordinates = CoordinateTable::from_rows(fourth.coordinates);
         Ok(registry)
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::acl::{AclCommand, AclRefusal};
 use super::autopilot::AutopilotCommand;
 use super::connect::{ConnectCommand, ROOTS_MAX};
+use super::coordinate::Place;
 use super::query::QueryCommand;
 use super::restore::RestoreCommand;
 use super::txn::{TxnOp, TxnOutcome};
@@ -119,6 +120,8 @@ pub enum Command {
     Restore(RestoreCommand),
     /// Changes how servers are kept in good order.
     Autopilot(AutopilotCommand),
+    /// Tells where nodes are.
+    Place(Vec<Place>),
 }
 
 /// Whether an empty node is kept.

@@ -13,6 +13,7 @@ mod checkpoint;
 pub mod command;
 mod config_entry;
 mod connect;
+mod coordinate;
 mod kv;
 mod query;
 pub mod restore;
@@ -35,6 +36,7 @@ use imbl::{OrdMap, OrdSet};
 use acl::AclTables;
 use config_entry::ConfigTable;
 use connect::ConnectTable;
+use coordinate::CoordinateTable;
 use query::QueryTable;
 use slots::SlotTable;
 
@@ -45,6 +47,7 @@ pub use checkpoint::CheckpointError;
 pub use command::{Command, KvCondition, Missing, NodeUpdate, Outcome, Prune, Refusal, Registration};
 pub use config_entry::ConfigRow;
 pub use connect::{CaRoot, CaSettings, ConnectCommand, Hidden, ROOTS_MAX};
+pub use coordinate::{PLACES_MAX, Place};
 pub use query::{QueryBody, QueryCommand, QueryRow, Resolved};
 pub use session::SessionChange;
 pub use topic::{Topic, Touched};
@@ -74,6 +77,7 @@ pub struct Registry {
     slots: SlotTable,
     queries: QueryTable,
     autopilot: Option<AutopilotRow>,
+    coordinates: CoordinateTable,
     staged: Option<restore::Staged>,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.
@@ -142,6 +146,7 @@ impl Registry {
             Command::Acl(command) => self.write_acl(command, &mut change),
             Command::Query(command) => self.apply_query(command, &mut change),
             Command::Restore(command) => self.apply_restore(command, change.touched),
+            Command::Place(places) => self.place(places, &mut change),
             Command::Txn(ops) => self.apply_txn(ops, &mut change),
             Command::Autopilot(command) => self.apply_autopilot(command, &mut change),
         };

@@ -36,6 +36,8 @@ pub enum Topic {
     Queries,
     /// The settings by which servers are kept in good order.
     Autopilot,
+    /// The place of any node.
+    Coordinates,
     /// Every key with a prefix. Readers wait on it; writes touch [`Topic::Key`].
     KeyPrefix(Text),
 }

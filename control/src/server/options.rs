@@ -14,7 +14,9 @@ use callboard_proto::text::Text;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::acl::AclSettings;
-use crate::cluster::{Begin, Cluster, ClusterOptions, GossipSockets, Keyring, KeyringOptions, Network, RpcTls};
+use crate::cluster::{
+    Begin, Cluster, ClusterOptions, GossipOptions, GossipSockets, Keyring, KeyringOptions, Network, RpcTls,
+};
 use crate::config::{Config, TlsInterface};
 use crate::connect::AuthorityOptions;
 use crate::dns::{DnsOptions, RecursorStrategy};
@@ -92,7 +94,7 @@ pub(super) fn cluster_options(
         datacenter: config.datacenter.clone(),
         wan_port: config.net.serf_wan_port,
         server: cluster.server && !cluster.read_replica,
-        failed_kept: cluster.reconnect_timeout,
+        membership: GossipOptions { failed_kept: cluster.reconnect_timeout, locates: cluster.coordinates },
     };
     let slowness = u32::try_from(cluster.raft_multiplier).unwrap_or(1);
     let pilot = &cluster.autopilot;
@@ -161,6 +163,7 @@ pub(super) fn dns_options(config: &Config) -> DnsOptions {
     let seconds = |duration: GoDuration| u32::try_from(duration.to_std().as_secs()).unwrap_or(u32::MAX);
     let zone = Zone::new(&config.domain, config.alt_domain.as_deref(), &config.datacenter);
     let mut options = DnsOptions::new(zone);
+    options.node = Some(config.node_name.clone());
     let settings = &mut options.settings;
     settings.node_ttl = dns.node_ttl.map_or(settings.node_ttl, seconds);
     settings.service_ttl = dns.service_ttl.iter().map(|(rule, ttl)| (rule, seconds(*ttl))).collect();

@@ -10,6 +10,7 @@ pub mod check;
 mod check_rules;
 pub mod config;
 pub mod connect;
+pub mod coordinate;
 pub mod decode;
 pub mod discovery_chain;
 pub mod event;

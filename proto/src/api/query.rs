@@ -22,6 +22,11 @@ pub fn escape(text: &str) -> impl std::fmt::Display + '_ {
 /// does not know it answers without slots.
 pub const SLOTS_PARAM: &str = "slots";
 
+/// The node that `near` means by this is that of the agent that is asked.
+pub const NEAR_AGENT: &str = "_agent";
+/// And by this, for prepared queries, the one that has the address of whoever asks.
+pub const NEAR_IP: &str = "_ip";
+
 /// The most parameters read from one query string.
 pub const PARAMS_MAX: usize = 256;
 

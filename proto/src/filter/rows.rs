@@ -6,6 +6,7 @@
 use super::schema::{Field, Fields, Item, Kind, Leaf, Schema, Value};
 use crate::api::agent::AgentService;
 use crate::api::catalog::{CatalogService, NodeService, NodeShown};
+use crate::api::coordinate::CoordinateShown;
 use crate::api::health::{HealthCheck, ServiceEntry};
 use crate::api::intention::IntentionShown;
 use crate::instance::{ServiceAddress, Weights};
@@ -43,6 +44,11 @@ fields!(row: NodeShown {
     "TaggedAddresses" Kind::Map => Value::Keyed(&row.tagged_addresses),
     "Meta" Kind::Map => Value::Keyed(&row.meta),
     "PeerName" TEXT => Value::Text(""),
+});
+
+fields!(row: CoordinateShown {
+    "Node" TEXT => Value::Text(row.node.as_str()),
+    "Segment" TEXT => Value::Text(&row.segment),
 });
 
 fields!(row: IntentionShown {

@@ -1,13 +1,17 @@
 //! Membership by gossip: who is there, who is gone, and words to all.
 //!
 //! SWIM (Das et al. 2002) as foca implements it, over UDP, with whole lists over TCP when two nodes meet. Nothing that
-//! must be kept travels this way. [`Gossip`] is the handle; no type of foca passes it.
+//! must be kept travels this way. On the way it is measured how far the others are, which tells where this node is.
+//! [`Gossip`] is the handle; no type of foca passes it.
 
 mod card;
 mod exchange;
 mod keyring;
+mod locate;
 mod roll;
+mod settings;
 mod task;
+mod vivaldi;
 mod words;
 
 use std::collections::BTreeMap;
@@ -16,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_proto::coordinate::Coordinate;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +33,7 @@ pub use roll::{Member, MemberStatus, Roll};
 pub use words::{Spoken, WORD_MAX, Word};
 
 use exchange::{Answer, Ask};
-use task::{Order, Task};
+use task::{News, Order, Task};
 
 /// How many orders may wait; whoever gives one waits beyond that.
 const ORDERS_MAX: usize = 256;
@@ -89,9 +94,19 @@ pub struct KeyReport {
 pub struct Gossip {
     orders: mpsc::Sender<Order>,
     roll: watch::Receiver<Arc<Roll>>,
+    place: watch::Receiver<Coordinate>,
     keyring: Arc<Keyring>,
     name: Arc<str>,
     port: u16,
+}
+
+/// How gossip is taken part in.
+#[derive(Debug, Clone, Copy)]
+pub struct GossipOptions {
+    /// How long a failed member is remembered.
+    pub failed_kept: Duration,
+    /// Whether the place of this node in the network is found out.
+    pub locates: bool,
 }
 
 /// The sockets of gossip; both on one port.
@@ -103,26 +118,29 @@ pub struct GossipSockets {
 }
 
 impl Gossip {
-    /// Starts to take part, alone at first. A failed member is remembered for `failed_kept`. User events that are heard come out of the second value.
+    /// Starts to take part, alone at first. User events that are heard come out of the second value.
     #[must_use]
     pub fn start(
         card: Card,
         sockets: GossipSockets,
         keyring: Arc<Keyring>,
-        failed_kept: Duration,
+        options: GossipOptions,
         stop: CancellationToken,
     ) -> (Gossip, mpsc::Receiver<Spoken>) {
         let (orders, received) = mpsc::channel(ORDERS_MAX);
-        let (publish, roll) = watch::channel(Arc::default());
+        let (tell_roll, roll) = watch::channel(Arc::default());
+        let (tell_place, place) = watch::channel(Coordinate::default());
         let (events, heard) = mpsc::channel(EVENTS_MAX);
+        let news = News { roll: tell_roll, events, place: tell_place };
         let gossip = Gossip {
             orders,
             roll,
+            place,
             keyring: keyring.clone(),
             name: card.name.as_str().into(),
             port: card.gossip.port(),
         };
-        let task = Task::new(card, Arc::new(sockets.udp), keyring, publish, events, failed_kept);
+        let task = Task::new(card, Arc::new(sockets.udp), keyring, news, options);
         tokio::spawn(task.run(received, stop.clone()));
         tokio::spawn(gossip.clone().listen(sockets.tcp, stop.clone()));
         tokio::spawn(gossip.clone().reconnect(stop));
@@ -133,6 +151,12 @@ impl Gossip {
     #[must_use]
     pub fn roll(&self) -> Arc<Roll> {
         self.roll.borrow().clone()
+    }
+
+    /// Where this node is in the network, as far as it found out; the origin at first.
+    #[must_use]
+    pub fn place(&self) -> Coordinate {
+        *self.place.borrow()
     }
 
     /// Follows the members.

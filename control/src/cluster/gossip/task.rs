@@ -4,31 +4,32 @@
 //! are given back in the order in which they are due, which foca asks for.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
-use foca::{AccumulatingRuntime, Foca, Member as FocaMember, OwnedNotification, PeriodicParams, PostcardCodec, Timer};
+use callboard_proto::coordinate::Coordinate;
+use foca::{AccumulatingRuntime, Foca, Member as FocaMember, OwnedNotification, PostcardCodec, Timer};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::GossipOptions;
 use super::card::Card;
 use super::exchange::Knowledge;
-use super::keyring::{Keyring, OVERHEAD};
+use super::keyring::Keyring;
+use super::locate::{Heard, Locator};
 use super::roll::{MemberStatus, Roll};
+use super::settings::{Dice, config};
 use super::words::{Ear, Spoken, Word};
 
 /// What kind of datagram it is.
 const GOSSIP: u8 = 1;
-/// How often a member sends each piece of news at least.
-const TRANSMISSIONS_MIN: NonZeroU8 = NonZeroU8::new(6).unwrap();
-/// The longest datagram: below the smallest usual path limit, less headers.
-const DATAGRAM_MAX: usize = 1400;
+const LOCATE: u8 = 2;
+/// How often a member is asked for its place, one after the other at random.
+const LOCATE_EVERY: Duration = Duration::from_secs(1);
 /// How long a member that was told to leave waits before it says that it stays, so that the order can be seen.
 const STAY_AFTER: Duration = Duration::from_secs(1);
 /// How often members that are gone for long are looked for.
@@ -48,24 +49,11 @@ pub(super) enum Order {
     Leave(oneshot::Sender<()>),
 }
 
-/// Dice for foca, which only picks whom to talk to.
-struct Dice;
-
-impl rand_core::TryRng for Dice {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(fastrand::u32(..))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(fastrand::u64(..))
-    }
-
-    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
-        fastrand::fill(dst);
-        Ok(())
-    }
+/// Where the task tells what it finds out.
+pub(super) struct News {
+    pub(super) roll: watch::Sender<Arc<Roll>>,
+    pub(super) events: mpsc::Sender<Spoken>,
+    pub(super) place: watch::Sender<Coordinate>,
 }
 
 pub(super) struct Task {
@@ -79,8 +67,11 @@ pub(super) struct Task {
     roll: Roll,
     /// Members to be forgotten as soon as they are gone.
     prune: Vec<String>,
-    publish: watch::Sender<Arc<Roll>>,
-    events: mpsc::Sender<Spoken>,
+    news: News,
+    /// Finds where this node is; none if that is not wanted.
+    locator: Option<Locator>,
+    /// What is to be sent besides foca's packets.
+    letters: Vec<(SocketAddr, Vec<u8>)>,
     /// When to say that this member stays.
     stay: Option<Instant>,
     leaving: bool,
@@ -94,13 +85,12 @@ impl Task {
         card: Card,
         socket: Arc<UdpSocket>,
         keyring: Arc<Keyring>,
-        publish: watch::Sender<Arc<Roll>>,
-        events: mpsc::Sender<Spoken>,
-        failed_kept: Duration,
+        news: News,
+        options: GossipOptions,
     ) -> Task {
         let ear = Ear::default();
         let mut roll = Roll::default();
-        roll.up(&card, std::time::Instant::now());
+        roll.up(&card, StdInstant::now());
         let foca = Foca::with_custom_broadcast(card, config(1), Dice, PostcardCodec, ear.clone());
         let runtime = AccumulatingRuntime::new();
         let task = Task {
@@ -113,12 +103,13 @@ impl Task {
             ear,
             roll,
             prune: Vec::new(),
-            publish,
-            events,
+            news,
+            locator: options.locates.then(|| Locator::new(fastrand::Rng::new())),
+            letters: Vec::new(),
             stay: None,
             leaving: false,
             size: 1,
-            failed_kept,
+            failed_kept: options.failed_kept,
         };
         task.publish();
         task
@@ -128,6 +119,8 @@ impl Task {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) {
         let mut datagram = vec![0; 64 * 1024];
         let mut reaping = tokio::time::interval(REAP_EVERY);
+        let mut locating = tokio::time::interval(LOCATE_EVERY);
+        locating.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let socket = self.socket.clone();
         loop {
             let due = self.timers.first_key_value().map(|((at, _), _)| *at);
@@ -147,7 +140,8 @@ impl Task {
                     Some(order) => self.obey(order),
                     None => return,
                 },
-                _ = reaping.tick() => if self.roll.reap(self.failed_kept, std::time::Instant::now()) {
+                _ = locating.tick() => self.locate(),
+                _ = reaping.tick() => if self.roll.reap(self.failed_kept, StdInstant::now()) {
                     self.publish();
                 },
             }
@@ -162,10 +156,30 @@ impl Task {
         };
         let result = match plain.split_first() {
             Some((&GOSSIP, rest)) => self.foca.handle_data(rest, &mut self.runtime),
+            Some((&LOCATE, rest)) => {
+                match self.locator.as_mut().map_or(Heard::Nothing, |locator| locator.hear(rest, StdInstant::now())) {
+                    Heard::Reply(reply) => self.letters.push((from, reply)),
+                    Heard::Moved(place) => {
+                        self.news.place.send_replace(place);
+                    }
+                    Heard::Nothing => {}
+                }
+                return;
+            }
             _ => return,
         };
         if let Err(error) = result {
             debug!(error = &error as &dyn std::error::Error, %from, "gossip was not understood");
+        }
+    }
+
+    /// Asks a member for its place, to learn how far it is.
+    fn locate(&mut self) {
+        let Some(locator) = &mut self.locator else { return };
+        let others: Vec<&Card> = self.foca.iter_members().map(|member| member.id()).collect();
+        let Some(member) = fastrand::choice(others) else { return };
+        if let Some(ask) = locator.ask(&member.folded(), StdInstant::now()) {
+            self.letters.push((member.gossip, ask));
         }
     }
 
@@ -236,7 +250,7 @@ impl Task {
             return Err(format!("there is a member named {} at {} already", known.name, known.gossip));
         }
         self.ear.witness(time);
-        self.roll.merge(rows, std::time::Instant::now());
+        self.roll.merge(rows, StdInstant::now());
         let merged = self.foca.apply_many(members.into_iter(), true, &mut self.runtime);
         self.note();
         self.publish();
@@ -258,7 +272,7 @@ impl Task {
 
     /// Notes what foca and the ear found out.
     fn note(&mut self) {
-        let now = std::time::Instant::now();
+        let now = StdInstant::now();
         let mut changed = false;
         while let Some(news) = self.runtime.to_notify() {
             changed = true;
@@ -269,6 +283,9 @@ impl Task {
                 }
                 OwnedNotification::MemberDown(card) => {
                     self.roll.down(&card, now);
+                    if let Some(locator) = &mut self.locator {
+                        locator.forget(&card.folded());
+                    }
                     let status = self.roll.get(&card.name).map(|member| member.status.as_str());
                     info!(member = card.name, status, "member is down");
                 }
@@ -297,7 +314,7 @@ impl Task {
         }
     }
 
-    fn hear(&mut self, spoken: Spoken, now: std::time::Instant) -> bool {
+    fn hear(&mut self, spoken: Spoken, now: StdInstant) -> bool {
         match spoken.word {
             Word::Leave { name, incarnation, prune } => {
                 self.roll.leave(&name, incarnation, now);
@@ -318,7 +335,7 @@ impl Task {
                 true
             }
             Word::Event(_) => {
-                if self.events.try_send(spoken).is_err() {
+                if self.news.events.try_send(spoken).is_err() {
                     warn!("a user event was dropped: too many wait");
                 }
                 false
@@ -327,7 +344,7 @@ impl Task {
     }
 
     fn publish(&self) {
-        self.publish.send_if_modified(|published| {
+        self.news.roll.send_if_modified(|published| {
             let changed = **published != self.roll;
             if changed {
                 *published = Arc::new(self.roll.clone());
@@ -354,32 +371,23 @@ impl Task {
                 warn!(error = &error as &dyn std::error::Error, "gossip keeps its old settings");
             }
         }
+        // First, because their time is measured.
+        for (to, letter) in std::mem::take(&mut self.letters) {
+            self.send(LOCATE, &letter, to).await;
+        }
         while let Some((to, packet)) = self.runtime.to_send() {
-            let mut plain = Vec::with_capacity(packet.len() + 1);
-            plain.push(GOSSIP);
-            plain.extend_from_slice(&packet);
-            let sealed = self.keyring.seal(&plain);
-            if let Err(error) = self.socket.send_to(&sealed, to.gossip).await {
-                debug!(error = &error as &dyn std::error::Error, to = %to.gossip, "sending gossip failed");
-            }
+            self.send(GOSSIP, &packet, to.gossip).await;
         }
     }
-}
 
-/// Settings for a cluster of a size, on a local network.
-fn config(size: usize) -> foca::Config {
-    let size = u32::try_from(size).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-    let usual = foca::Config::new_lan(size);
-    foca::Config {
-        // In a small cluster a word would be sent twice, and a lost packet could be the end of it.
-        max_transmissions: usual.max_transmissions.max(TRANSMISSIONS_MIN),
-        max_packet_size: NonZeroUsize::new(DATAGRAM_MAX - OVERHEAD - 1).unwrap_or(NonZeroUsize::MIN),
-        // Members that seem gone are asked after often: a network that comes back is to be noticed within seconds.
-        periodic_announce_to_down_members: Some(PeriodicParams {
-            frequency: Duration::from_secs(10),
-            num_members: NonZeroUsize::MIN,
-        }),
-        ..usual
+    async fn send(&self, kind: u8, packet: &[u8], to: SocketAddr) {
+        let mut plain = Vec::with_capacity(packet.len() + 1);
+        plain.push(kind);
+        plain.extend_from_slice(packet);
+        let sealed = self.keyring.seal(&plain);
+        if let Err(error) = self.socket.send_to(&sealed, to).await {
+            debug!(error = &error as &dyn std::error::Error, %to, "sending gossip failed");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rule of health: what is critical is never answered, what is well always is.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
@@ -60,7 +61,7 @@ fn shared(registry: Registry, only_passing: bool) -> Shared {
 /// The ports in the answer to an SRV question, and the weights beside them.
 fn answered(responder: &mut Responder, carrier: Carrier) -> BTreeSet<(u16, u16)> {
     let message = question("web.service.consul.", RecordType::SRV).to_vec().unwrap();
-    assert!(matches!(responder.respond(&message, carrier), Step::Send));
+    assert!(matches!(responder.respond(&message, carrier, Ipv4Addr::LOCALHOST.into()), Step::Send));
     let reply = Message::from_vec(responder.bytes()).unwrap();
     let srv = |record: &Record| match &record.data {
         RData::SRV(srv) => (srv.port, srv.weight),

@@ -1,6 +1,7 @@
 //! The server over real sockets, with registries made of commands and read by a second implementation.
 
 mod health;
+mod near;
 mod recorded;
 mod recursors;
 mod transport;

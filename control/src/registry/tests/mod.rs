@@ -2,6 +2,7 @@
 
 mod acl;
 mod config_entries;
+mod coordinates;
 mod queries;
 mod restore;
 mod sessions;
@@ -217,6 +218,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => session_id().prop_map(|id| Command::SessionDestroy { id }),
         3 => proptest::collection::vec(txn::op(), 0..5).prop_map(Command::Txn),
         4 => queries::command().prop_map(Command::Query),
+        2 => proptest::collection::vec(coordinates::place(), 1..4).prop_map(Command::Place),
         8 => acl::command(),
         2 => autopilot_command().prop_map(Command::Autopilot),
     ]
@@ -252,6 +254,8 @@ fn views(registry: &Registry) -> BTreeMap<Topic, (Index, String)> {
     let autopilot = registry.autopilot();
     let changed = autopilot.map_or(Index::ZERO, |row| row.modified);
     views.insert(Topic::Autopilot, (changed, format!("{autopilot:?}")));
+    let places: Vec<_> = registry.places().collect();
+    views.insert(Topic::Coordinates, (registry.coordinates_index(), format!("{places:?}")));
     for kind in EntryKind::ALL {
         let entries: Vec<_> = registry.configs(kind).map(|row| (&row.body, row.created, row.modified)).collect();
         views.insert(Topic::Config(kind), (registry.config_index(kind), format!("{entries:?}")));
