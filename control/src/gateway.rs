@@ -11,18 +11,28 @@ use crate::registry::{Registry, Topic};
 
 const KINDS: [EntryKind; 2] = [EntryKind::IngressGateway, EntryKind::TerminatingGateway];
 
-/// What can change the answers here.
+/// What can change the services that a gateway carries.
 #[must_use]
 pub fn topics() -> Vec<Topic> {
-    let entries = KINDS.map(Topic::Config);
-    entries.into_iter().chain([Topic::Nodes, Topic::Services, Topic::Checks]).collect()
+    KINDS.map(Topic::Config).into_iter().chain([Topic::Services]).collect()
 }
 
-/// When anything that the answers are made of last changed.
+/// When they last changed.
 #[must_use]
 pub fn index(registry: &Registry) -> Index {
-    let entries = KINDS.map(|kind| registry.config_index(kind)).into_iter().max().unwrap_or_default();
-    entries.max(registry.nodes_index()).max(registry.services_index()).max(registry.checks_index())
+    KINDS.into_iter().map(|kind| registry.config_index(kind)).fold(registry.services_index(), Ord::max)
+}
+
+/// What can change the ingress gateways of a service, their nodes and their checks.
+#[must_use]
+pub fn ingress_topics() -> Vec<Topic> {
+    topics().into_iter().chain([Topic::Nodes, Topic::Checks]).collect()
+}
+
+/// When they last changed.
+#[must_use]
+pub fn ingress_index(registry: &Registry) -> Index {
+    index(registry).max(registry.nodes_index()).max(registry.checks_index())
 }
 
 /// What a gateway carries; where its entry says every service, each that there is.

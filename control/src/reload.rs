@@ -77,14 +77,17 @@ impl Reloader {
         if !restart.is_empty() {
             warn!(keys = restart.join(", "), "these settings changed and need a restart");
         }
-        if refused.is_empty() { Ok(restart) } else { Err(ReloadError::Refused(refused.join("; "))) }
+        if !refused.is_empty() {
+            return Err(ReloadError::Refused(refused.join("; ")));
+        }
+        info!("configuration read again");
+        Ok(restart)
     }
 
-    /// The same, for a signal: what came of it is in the log.
+    /// The same, for a signal, whose sender reads the log.
     pub async fn reload_and_log(&self) {
-        match self.reload().await {
-            Ok(_) => info!("configuration read again"),
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "the configuration was not taken over"),
+        if let Err(error) = self.reload().await {
+            warn!(error = &error as &dyn std::error::Error, "the configuration was not taken over");
         }
     }
 

@@ -1,9 +1,9 @@
 //! Moving house: from a live agent and from a file, seen before it is done, and done once however often it is asked for.
 
-use callboard_tests::node::Node;
+use callboard_tests::node::{MANAGEMENT, Node};
 use serde_json::json;
 
-use crate::run::{check, refused, run};
+use crate::run::{check, command, ended, refused, run};
 
 /// Puts something of everything into a node.
 fn furnish(node: &Node) {
@@ -89,4 +89,43 @@ fn a_file_carries_the_same() {
     refused(&target, &format!("import {file}"), 2, "callboard_export");
     let gone = format!("import consul -from 127.0.0.1:1 -http-addr {}", target.http.address);
     refused(&target, &gone, 6, "127.0.0.1:1");
+}
+
+#[test]
+fn who_may_do_what_and_prepared_queries_are_carried() {
+    let acl = format!(r#"acl {{ enabled = true tokens {{ initial_management = "{MANAGEMENT}" }} }}"#);
+    let (source, target) = (Node::dev_with(&["-hcl", &acl]), Node::dev_with(&["-hcl", &acl]));
+    let put = |node: &Node, method: &str, path: &str, body: serde_json::Value| {
+        let reply = node.http.request_as(Some(MANAGEMENT), method, path, body.to_string().as_bytes());
+        reply.expect("it is answered").ok().json()
+    };
+    let policy = put(
+        &source,
+        "PUT",
+        "/v1/acl/policy",
+        json!({"Name": "keys", "Rules": "key_prefix \"a/\" { policy = \"write\" }"}),
+    );
+    put(&source, "PUT", "/v1/acl/role", json!({"Name": "app", "Policies": [{"ID": policy["ID"]}]}));
+    let token = put(&source, "PUT", "/v1/acl/token", json!({"Description": "one", "Roles": [{"Name": "app"}]}));
+    put(&source, "POST", "/v1/query", json!({"Name": "near", "Service": {"Service": "web", "OnlyPassing": true}}));
+    let import = |more: &str| {
+        let line = format!("import consul -from {} -from-token {MANAGEMENT} {more}", source.http.address);
+        ended(command(&target, &line).env("CONSUL_HTTP_TOKEN", MANAGEMENT))
+    };
+    let dry = import("-dry-run");
+    for row in ["+ policy keys", "+ role app", "+ query near"] {
+        assert!(dry.stdout.lines().any(|line| line == row), "{row}: {dry:?}");
+    }
+    let done = import("");
+    assert_eq!(done.code, 0, "{done:?}");
+    let read =
+        |path: &str| target.http.request_as(Some(MANAGEMENT), "GET", path, b"").expect("it is answered").ok().json();
+    assert_eq!(read("/v1/acl/policy/name/keys")["Rules"], "key_prefix \"a/\" { policy = \"write\" }");
+    assert_eq!(read("/v1/acl/role/name/app")["Policies"][0]["Name"], "keys");
+    assert_eq!(read("/v1/query")[0]["Service"]["OnlyPassing"], true);
+    // Secrets are kept as their hashes, so a token cannot be carried from one of us; it is told, not lost in silence.
+    let accessor = token["AccessorID"].as_str().expect("an id");
+    assert!(done.stderr.contains(accessor), "{done:?}");
+    let again = import("");
+    assert!(again.code == 0 && again.stderr.contains("0 rows were written"), "{again:?}");
 }

@@ -1,10 +1,13 @@
 //! One command run to its end against a node: its exit code and what it printed.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use callboard_tests::binaries;
-use callboard_tests::node::Node;
+use callboard_tests::node::{Node, addresses};
+use callboard_tests::process::Process;
 
 /// What a command ended with.
 #[derive(Debug)]
@@ -41,14 +44,32 @@ pub(crate) fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// Far beyond anything that should happen.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Starts an agent with these flags whatever becomes of it; returns its address, too.
+pub(crate) fn agent(folder: &Path, name: &str, flags: &[&str]) -> (Process, String) {
+    let mut command = Command::new(binaries::control());
+    command.args(["agent", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", name, "-data-dir"]).arg(folder);
+    command.args(["-http-port", "0", "-dns-port", "-1", "-server-port", "0", "-serf-lan-port", "0"]).args(flags);
+    let process = Process::start(&mut command);
+    let address = addresses(&process).0.to_string();
+    (process, address)
+}
+
 /// The command of a line, which is asked of the node and may take half a minute.
 pub(crate) fn command(node: &Node, line: &str) -> Command {
+    command_at(&node.http.address.to_string(), line)
+}
+
+/// The same of whoever is at an address.
+pub(crate) fn command_at(address: &str, line: &str) -> Command {
     let mut command = Command::new("timeout");
     command.arg("30").arg(binaries::control()).args(words(line));
     for name in ["HTTP_ADDR", "HTTP_TOKEN", "HTTP_AUTH", "HTTP_SSL"] {
         command.env_remove(format!("CALLBOARD_{name}")).env_remove(format!("CONSUL_{name}"));
     }
-    command.env("CONSUL_HTTP_ADDR", node.http.address.to_string()).stdin(Stdio::null());
+    command.env("CONSUL_HTTP_ADDR", address).stdin(Stdio::null());
     command
 }
 

@@ -57,7 +57,8 @@ pub(super) fn note(text: impl AsRef<str>) {
 /// Says why a command failed.
 pub(super) fn complain(failure: &Failure) {
     // Texts of Consul's that scripts look for say so themselves.
-    let prefix = if failure.text.starts_with("Error") { "" } else { "error: " };
+    let begins = failure.text.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("error"));
+    let prefix = if begins { "" } else { "error: " };
     note(format!("{prefix}{}", failure.text));
     for cause in &failure.causes {
         note(format!("cause: {cause}"));

@@ -83,11 +83,11 @@ struct Ingress {
 
 impl Question for Ingress {
     fn topics(&self) -> Vec<Topic> {
-        gateway::topics()
+        gateway::ingress_topics()
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        gateway::index(registry)
+        gateway::ingress_index(registry)
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {

@@ -1,13 +1,13 @@
-//! The index rules: from the writes alone it is said whose index rises and who is woken.
+//! What the writes mean by the index rules: whose index rises, and who is woken. It knows nothing of the server.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::write::Write;
+use super::writes::Write;
 
 /// The endpoints, with what the model reads them by.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Source {
+pub(super) enum Source {
     Nodes,
     Services,
     /// Of a service: its own index, or what stands for it when it has no instance.
@@ -23,48 +23,48 @@ pub(crate) enum Source {
     Queries,
     Config,
     ConfigOf(u8),
+    Everything,
+    /// A node with all that is on it.
+    EverythingOn(u8),
+    /// Where nodes are, and where one is.
     Places,
     PlaceOf(u8),
-    Everything,
+    Intentions,
+    /// Of one source.
+    Intention(u8),
+    /// All of one destination, as one entry.
+    IntentionEntry,
+    /// What the gateway carries.
+    Carried,
+    /// The gateways, and everything.
+    Ingress,
+    Chain,
+    Roots,
+    Policies,
+    Roles,
+    Role,
+    Tokens,
+    Methods,
+    Rules,
+    /// A role, a session, a query and an intention that never come to be.
+    NoRole,
+    NoSession,
+    NoQuery,
+    NoIntention,
     /// What none of the writes is about.
     Other,
 }
 
-pub(crate) const ENDPOINTS: &[(&str, Source)] = &[
-    ("/v1/catalog/nodes", Source::Nodes),
-    ("/v1/catalog/services", Source::Services),
-    ("/v1/catalog/service/s0", Source::Service(0)),
-    ("/v1/catalog/service/s1", Source::Service(1)),
-    ("/v1/catalog/connect/s0", Source::Mesh(0)),
-    ("/v1/catalog/node/m0", Source::NodesAndServices),
-    ("/v1/catalog/node-services/m1", Source::NodesAndServices),
-    ("/v1/health/service/s0", Source::Service(0)),
-    ("/v1/health/service/s1?passing", Source::Service(1)),
-    ("/v1/health/connect/s1", Source::Mesh(1)),
-    ("/v1/health/node/m0", Source::Checks),
-    ("/v1/health/checks/s0", Source::Checks),
-    ("/v1/health/state/any", Source::Checks),
-    ("/v1/health/state/critical", Source::Checks),
-    ("/v1/kv/k/0", Source::Key(0)),
-    ("/v1/kv/k/1?raw", Source::Key(1)),
-    ("/v1/kv/k/?recurse", Source::Prefix),
-    ("/v1/kv/k/?keys", Source::Prefix),
-    ("/v1/kv/other/?recurse", Source::OtherPrefix),
-    ("/v1/session/list", Source::Sessions),
-    ("/v1/session/node/m0", Source::Sessions),
-    ("/v1/query", Source::Queries),
-    ("/v1/config/service-defaults", Source::Config),
-    ("/v1/config/service-defaults/s0", Source::ConfigOf(0)),
-    ("/v1/config/service-resolver", Source::Other),
-    ("/v1/coordinate/nodes", Source::Places),
-    ("/v1/coordinate/node/m1", Source::PlaceOf(1)),
-    ("/v1/internal/ui/nodes", Source::Everything),
-    ("/v1/internal/ui/services", Source::Everything),
-];
+impl Source {
+    /// Whether it is about a single thing that nobody makes: there is never any news of it.
+    pub(super) fn never_comes(self) -> bool {
+        matches!(self, Source::NoRole | Source::NoSession | Source::NoQuery | Source::NoIntention)
+    }
+}
 
 /// What the writes have left, and when each part last changed, in writes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Model {
+pub(super) struct Model {
     now: u64,
     nodes: BTreeMap<u8, u8>,
     instances: BTreeMap<(u8, u8), u8>,
@@ -76,6 +76,13 @@ pub(crate) struct Model {
     queries: BTreeMap<u8, u8>,
     defaults: BTreeMap<u8, (u8, u64)>,
     places: BTreeMap<u8, u8>,
+    intentions: BTreeMap<u8, u8>,
+    carried: Option<u8>,
+    keys_of_authority: Option<u8>,
+    policy: Option<u8>,
+    role: Option<u8>,
+    method: Option<u8>,
+    rule: Option<u8>,
     nodes_at: u64,
     services_at: u64,
     checks_at: u64,
@@ -84,12 +91,20 @@ pub(crate) struct Model {
     queries_at: u64,
     defaults_at: u64,
     places_at: u64,
+    intentions_at: u64,
+    gateways_at: u64,
+    roots_at: u64,
+    policies_at: u64,
+    roles_at: u64,
+    tokens_at: u64,
+    methods_at: u64,
+    rules_at: u64,
     service_at: BTreeMap<u8, u64>,
     extinct_at: u64,
 }
 
 impl Model {
-    pub(crate) fn apply(&mut self, write: Write) {
+    pub(super) fn apply(&mut self, write: Write) {
         self.now += 1;
         let now = self.now;
         match write {
@@ -162,6 +177,28 @@ impl Model {
                     self.defaults_at = now;
                 }
             }
+            Write::Intention { source, action } => {
+                if self.intentions.insert(source, action) != Some(action) {
+                    self.intentions_at = now;
+                }
+            }
+            Write::DropIntention { source } => {
+                if self.intentions.remove(&source).is_some() {
+                    self.intentions_at = now;
+                }
+            }
+            Write::Gateway { service } => becomes(&mut self.carried, service, &mut self.gateways_at, now),
+            Write::Authority { keys } => becomes(&mut self.keys_of_authority, keys, &mut self.roots_at, now),
+            Write::Policy { rules } => becomes(&mut self.policy, rules, &mut self.policies_at, now),
+            Write::Role { description } => becomes(&mut self.role, description, &mut self.roles_at, now),
+            Write::DropRole => {
+                if self.role.take().is_some() {
+                    self.roles_at = now;
+                }
+            }
+            Write::Token => self.tokens_at = now,
+            Write::Method { description } => becomes(&mut self.method, description, &mut self.methods_at, now),
+            Write::Rule { description } => becomes(&mut self.rule, description, &mut self.rules_at, now),
             Write::Place { node, x } if self.nodes.contains_key(&node) => {
                 if self.places.insert(node, x) != Some(x) {
                     self.places_at = now;
@@ -204,7 +241,7 @@ impl Model {
     }
 
     /// When the answer of an endpoint last changed by the rules.
-    pub(crate) fn index(&self, source: Source) -> u64 {
+    pub(super) fn index(&self, source: Source) -> u64 {
         let tables = self.nodes_at.max(self.services_at).max(self.checks_at);
         let of_service = |service: u8| match self.service_at.get(&service) {
             Some(at) => *at,
@@ -225,23 +262,49 @@ impl Model {
             Source::Queries => self.queries_at,
             Source::Config => self.defaults_at,
             Source::ConfigOf(service) => self.defaults.get(&service).map_or(self.defaults_at, |(_, at)| *at),
+            Source::Everything | Source::EverythingOn(_) => tables,
             Source::Places | Source::PlaceOf(_) => self.places_at,
-            Source::Everything => tables,
+            Source::Intentions | Source::Intention(_) | Source::NoIntention => self.intentions_at,
+            // The one entry, or the table: they change together.
+            Source::IntentionEntry => self.intentions_at,
+            Source::Carried => self.gateways_at.max(self.services_at),
+            Source::Ingress => self.gateways_at.max(tables),
+            Source::Chain => self.defaults_at.max(self.roots_at),
+            Source::Roots => self.roots_at,
+            Source::Policies => self.policies_at,
+            Source::Roles | Source::Role | Source::NoRole => self.roles_at,
+            Source::Tokens => self.tokens_at,
+            Source::Methods => self.methods_at,
+            Source::Rules => self.rules_at,
+            Source::NoSession => self.sessions_at,
+            Source::NoQuery => self.queries_at,
             Source::Other => 0,
         }
     }
 
     /// Whether the single thing that is asked for is not there: then only its coming is news.
-    pub(crate) fn is_absent(&self, source: Source) -> bool {
+    pub(super) fn is_absent(&self, source: Source) -> bool {
         match source {
             Source::Key(key) => !self.keys.contains_key(&key),
             Source::ConfigOf(service) => !self.defaults.contains_key(&service),
-            Source::PlaceOf(node) => !self.places.contains_key(&node),
             Source::Prefix => self.keys.is_empty(),
+            Source::PlaceOf(node) => !self.places.contains_key(&node),
+            Source::EverythingOn(node) => !self.nodes.contains_key(&node),
+            Source::Intention(source) => !self.intentions.contains_key(&source),
+            Source::IntentionEntry => self.intentions.is_empty(),
+            Source::Role => self.role.is_none(),
             Source::OtherPrefix => true,
+            _ if source.never_comes() => true,
             // Its index moves with the last instance of any service; that is no news to who waits for this one.
             Source::Service(service) => !self.service_at.contains_key(&service),
             _ => false,
         }
+    }
+}
+
+/// Takes a value over, and when it is another one, the time.
+fn becomes(field: &mut Option<u8>, value: u8, at: &mut u64, now: u64) {
+    if field.replace(value) != Some(value) {
+        *at = now;
     }
 }

@@ -11,7 +11,7 @@ use callboard_tests::needs;
 use crate::steps::{Outcome, cargo, run};
 
 /// Programs and the Debian packages that hold them.
-const DEBIAN: [(&str, &str); 16] = [
+const DEBIAN: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
@@ -21,6 +21,7 @@ const DEBIAN: [(&str, &str); 16] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("curl", "curl"),
+    ("openssl", "openssl"),
     ("gpg", "gnupg"),
     ("haproxy", "haproxy"),
     ("dnsmasq", "dnsmasq-base"),
