@@ -114,7 +114,15 @@ fn guard(kind: EntryKind, name: &str) -> (Resource, &str) {
         | EntryKind::IngressGateway
         | EntryKind::TerminatingGateway
         | EntryKind::Mesh
-        | EntryKind::ExportedServices => (Resource::Mesh, ""),
+        | EntryKind::ExportedServices
+        | EntryKind::ApiGateway
+        | EntryKind::BoundApiGateway
+        | EntryKind::HttpRoute
+        | EntryKind::TcpRoute
+        | EntryKind::InlineCertificate
+        | EntryKind::FileSystemCertificate
+        | EntryKind::JwtProvider => (Resource::Mesh, ""),
+        EntryKind::ControlPlaneRequestLimit => (Resource::Operator, ""),
     }
 }
 

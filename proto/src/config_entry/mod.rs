@@ -65,11 +65,27 @@ pub enum EntryKind {
     Mesh,
     /// What other clusters may see; its name is `default`.
     ExportedServices,
+    /// A gateway of the Kubernetes kind.
+    ApiGateway,
+    /// Such a gateway with the routes that hang on it.
+    BoundApiGateway,
+    /// A route of HTTP through such a gateway.
+    HttpRoute,
+    /// A route of TCP through such a gateway.
+    TcpRoute,
+    /// A certificate for such gateways, with its key.
+    InlineCertificate,
+    /// The same in files of the gateway.
+    FileSystemCertificate,
+    /// By whose keys the mesh believes JSON web tokens.
+    JwtProvider,
+    /// How many requests the servers take.
+    ControlPlaneRequestLimit,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [EntryKind; 10] = [
+    pub const ALL: [EntryKind; 18] = [
         EntryKind::ServiceDefaults,
         EntryKind::ServiceResolver,
         EntryKind::ServiceSplitter,
@@ -80,6 +96,14 @@ impl EntryKind {
         EntryKind::ServiceIntentions,
         EntryKind::Mesh,
         EntryKind::ExportedServices,
+        EntryKind::ApiGateway,
+        EntryKind::BoundApiGateway,
+        EntryKind::HttpRoute,
+        EntryKind::TcpRoute,
+        EntryKind::InlineCertificate,
+        EntryKind::FileSystemCertificate,
+        EntryKind::JwtProvider,
+        EntryKind::ControlPlaneRequestLimit,
     ];
 
     /// The word for it.
@@ -96,6 +120,14 @@ impl EntryKind {
             EntryKind::ServiceIntentions => "service-intentions",
             EntryKind::Mesh => "mesh",
             EntryKind::ExportedServices => "exported-services",
+            EntryKind::ApiGateway => "api-gateway",
+            EntryKind::BoundApiGateway => "bound-api-gateway",
+            EntryKind::HttpRoute => "http-route",
+            EntryKind::TcpRoute => "tcp-route",
+            EntryKind::InlineCertificate => "inline-certificate",
+            EntryKind::FileSystemCertificate => "file-system-certificate",
+            EntryKind::JwtProvider => "jwt-provider",
+            EntryKind::ControlPlaneRequestLimit => "control-plane-request-limit",
         }
     }
 
