@@ -35,13 +35,25 @@ const DESCRIPTION_MAX: usize = 4096;
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/replication",
-        operations: &[get("How copying from another datacenter stands", |call| now(replication(call)))],
+        operations: &[get("How copying from another datacenter stands", |call| now(replication(call)))
+            .gives(Body::Object(REPLICATION))],
     },
     Route {
         path: "/v1/internal/acl/authorize",
         operations: &[post("What the token may do, question by question", |call| Box::pin(authorize(call)))
+            .takes(shaped::<Vec<Authorization>>())
             .gives(shaped::<Vec<Authorization>>())],
     },
+];
+
+const REPLICATION: &[Member] = &[
+    ("Enabled", Kind::Bool),
+    ("Running", Kind::Bool),
+    ("SourceDatacenter", Kind::Text),
+    ("ReplicationType", Kind::Text),
+    ("ReplicatedIndex", Kind::Number),
+    ("LastSuccess", Kind::Text),
+    ("LastError", Kind::Text),
 ];
 
 impl Call<'_> {

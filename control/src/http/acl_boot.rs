@@ -20,24 +20,26 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/bootstrap",
         operations: &[put("Makes the first management token", |call| Box::pin(bootstrap(call)))
-            .takes(Body::Any)
+            .takes(maybe::<BootstrapRequest>())
             .gives(shaped::<Token>())],
     },
     Route {
         path: "/v1/acl/login",
         operations: &[post("Makes a token for who proves who they are", |call| Box::pin(log_in(call)))
-            .takes(Body::Any)
+            .takes(shaped::<LoginRequest>())
             .gives(shaped::<Token>())],
     },
     Route {
         path: "/v1/acl/logout",
-        operations: &[post("Ends the token that a login made", |call| Box::pin(log_out(call))).gives(shaped::<bool>())],
+        operations: &[post("Ends the token that a login made", |call| Box::pin(log_out(call)))
+            .takes(Body::Empty)
+            .gives(shaped::<bool>())],
     },
     Route {
         path: "/v1/agent/token/",
         operations: &[put("Replaces a token that this node uses", |call| Box::pin(agent_token(call)))
             .of("use")
-            .takes(Body::Any)
+            .takes(shaped::<AgentTokenRequest>())
             .gives(Body::Empty)],
     },
 ];

@@ -33,7 +33,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/acl/policy",
-        operations: &[put("Makes a policy", |call| Box::pin(create(call))).takes(Body::Any).gives(shaped::<Policy>())],
+        operations: &[put("Makes a policy", |call| Box::pin(create(call)))
+            .takes(shaped::<PolicyRequest>())
+            .gives(shaped::<Policy>())],
     },
     Route {
         path: "/v1/acl/policy/name/",
@@ -45,7 +47,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/acl/policy/",
         operations: &[
             get("One policy, by id", |call| Box::pin(by_id(call))).of("id").with(&[READ]).gives(shaped::<Policy>()),
-            put("Changes a policy", |call| Box::pin(change(call))).of("id").takes(Body::Any).gives(shaped::<Policy>()),
+            put("Changes a policy", |call| Box::pin(change(call)))
+                .of("id")
+                .takes(shaped::<PolicyRequest>())
+                .gives(shaped::<Policy>()),
             delete("Removes a policy, and every link to it", |call| Box::pin(remove(call)))
                 .of("id")
                 .gives(shaped::<bool>()),

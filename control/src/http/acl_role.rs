@@ -30,7 +30,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/acl/role",
-        operations: &[put("Makes a role", |call| Box::pin(create(call))).takes(Body::Any).gives(shaped::<Role>())],
+        operations: &[put("Makes a role", |call| Box::pin(create(call)))
+            .takes(shaped::<RoleRequest>())
+            .gives(shaped::<Role>())],
     },
     Route {
         path: "/v1/acl/role/name/",
@@ -40,7 +42,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/acl/role/",
         operations: &[
             get("One role, by id", |call| Box::pin(by_id(call))).of("id").with(&[READ]).gives(shaped::<Role>()),
-            put("Changes a role", |call| Box::pin(change(call))).of("id").takes(Body::Any).gives(shaped::<Role>()),
+            put("Changes a role", |call| Box::pin(change(call)))
+                .of("id")
+                .takes(shaped::<RoleRequest>())
+                .gives(shaped::<Role>()),
             delete("Removes a role, and every link to it", |call| Box::pin(remove(call)))
                 .of("id")
                 .gives(shaped::<bool>()),

@@ -71,6 +71,7 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[put("Deregisters an instance of a node", |call| Box::pin(deregister(call)))
             .of("id")
             .with(&[SCOPE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
     Route {
@@ -78,12 +79,14 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[put("Takes an instance out of service, and back", |call| Box::pin(service_maintenance(call)))
             .of("id")
             .with(&[SCOPE, MAINTENANCE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/maintenance",
         operations: &[put("Takes a node out of service, and back", |call| Box::pin(node_maintenance(call)))
             .with(&[SCOPE, MAINTENANCE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
 ];

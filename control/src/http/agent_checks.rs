@@ -42,6 +42,7 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[put("Deregisters a check of a node", |call| Box::pin(deregister(call)))
             .of("id")
             .with(&[SCOPE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
     Route {
@@ -49,6 +50,7 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[put("Beats a TTL check: passing", |call| Box::pin(beat(call, CheckStatus::Passing)))
             .of("id")
             .with(&[SCOPE, NOTE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
     Route {
@@ -56,6 +58,7 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[put("Beats a TTL check: warning", |call| Box::pin(beat(call, CheckStatus::Warning)))
             .of("id")
             .with(&[SCOPE, NOTE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
     Route {
@@ -63,6 +66,7 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[put("Beats a TTL check: critical", |call| Box::pin(beat(call, CheckStatus::Critical)))
             .of("id")
             .with(&[SCOPE, NOTE])
+            .takes(Body::Empty)
             .gives(Body::Empty)],
     },
     Route {

@@ -32,19 +32,43 @@ const LOG: &[Parameter] = &[
     parameter("logjson", "Lines for programs", super::describe::Value::Flag),
 ];
 
+const VERSIONS: &[Member] =
+    &[("SHA", Kind::Text), ("BuildDate", Kind::Text), ("HumanVersion", Kind::Text), ("FIPS", Kind::Text)];
+const HOST: &[Member] = &[
+    ("Memory", Kind::Object),
+    ("CPU", Kind::List),
+    ("Host", Kind::Object),
+    ("Disk", Kind::Any),
+    ("CollectionTime", Kind::Number),
+    ("Errors", Kind::Any),
+];
+const NUMBERS: &[Member] = &[
+    ("Timestamp", Kind::Text),
+    ("Gauges", Kind::List),
+    ("Points", Kind::List),
+    ("Counters", Kind::List),
+    ("Samples", Kind::List),
+];
+
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/agent/version",
-        operations: &[get("The version of the interface that is spoken", |call| now(version(call)))],
+        operations: &[
+            get("The version of the interface that is spoken", |call| now(version(call))).gives(Body::Object(VERSIONS))
+        ],
     },
     Route {
         path: "/v1/agent/host",
-        operations: &[get("The host: memory, processors, disk, system", |call| Box::pin(host(call)))],
+        operations: &[
+            get("The host: memory, processors, disk, system", |call| Box::pin(host(call))).gives(Body::Object(HOST))
+        ],
     },
     Route {
         path: "/v1/agent/metrics",
-        operations: &[get("This node's numbers under Consul's names", |call| now(metrics(call))).with(&[PROMETHEUS])],
+        operations: &[get("This node's numbers under Consul's names", |call| now(metrics(call)))
+            .with(&[PROMETHEUS])
+            .gives(Body::Several(&[Body::Object(NUMBERS), Body::Text]))],
     },
     Route {
         path: "/v1/agent/metrics/stream",
@@ -61,7 +85,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/agent/reload",
-        operations: &[put("Reads the configuration files again", |call| Box::pin(reload(call))).gives(Body::Empty)],
+        operations: &[put("Reads the configuration files again", |call| Box::pin(reload(call)))
+            .takes(Body::Empty)
+            .gives(Body::Empty)],
     },
 ];
 

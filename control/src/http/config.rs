@@ -1,5 +1,7 @@
 //! `/v1/config…`: the rules by which clients reach services.
 
+use std::collections::BTreeMap;
+
 use callboard_proto::Index;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::config::ConfigShown;
@@ -36,7 +38,7 @@ pub(super) const ROUTES: &[Route] = &[
             routes::delete("Removes a config entry", |call| Box::pin(delete(call)))
                 .of("kind")
                 .with(&[CAS])
-                .gives(Body::Any),
+                .gives(either::<BTreeMap<String, bool>, bool>()),
         ],
     },
 ];

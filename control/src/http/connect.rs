@@ -27,7 +27,7 @@ pub(super) const ROUTES: &[Route] = &[
             Box::pin(roots(call, Shape::AsAsked))
         })
         .with(&[READ, PEM])
-        .gives(Body::Any)],
+        .gives(Body::Several(&[shaped::<CaRoots>(), Body::Media(PEM_CHAIN)]))],
     },
     Route {
         path: "/v1/connect/ca/configuration",
@@ -37,12 +37,16 @@ pub(super) const ROUTES: &[Route] = &[
             routes::put("Changes the settings of the certificate authority, and its root", |call| {
                 Box::pin(configure(call))
             })
-            .takes(Body::Any)
+            .takes(Body::Object(CA_SETTINGS))
             .gives(Body::Empty),
         ],
     },
 ];
 
+/// The media type of certificates, one after the other.
+const PEM_CHAIN: &str = "application/pem-certificate-chain";
+const CA_SETTINGS: &[Member] =
+    &[("Provider", Kind::Text), ("Config", Kind::Object), ("ForceWithoutCrossSigning", Kind::Bool)];
 const PEM: &[Parameter] = &[parameter("pem", "The certificates alone, in PEM", Value::Flag)];
 
 /// In which form roots are answered.
@@ -152,7 +156,7 @@ impl Question for Roots {
         if self.pem {
             let all: String = registry.ca_roots().map(|root| &*root.certificate).collect();
             let mut response = reply::json_bytes(Bytes::from(all));
-            let kind = HeaderValue::from_static("application/pem-certificate-chain");
+            let kind = HeaderValue::from_static(PEM_CHAIN);
             response.headers_mut().insert(CONTENT_TYPE, kind);
             return Answer::Ready(Box::new(response));
         }

@@ -14,13 +14,59 @@ pub(super) enum Body {
     Json(Shape),
     /// JSON of a shape that may be left out.
     Maybe(Shape),
+    /// A JSON object that has at least these members.
+    Object(&'static [Member]),
+    /// A list of such objects.
+    Objects(&'static [Member]),
+    /// One of several, told apart by their media types.
+    Several(&'static [Body]),
     /// Any bytes.
     Bytes,
+    /// Bytes of a media type.
+    Media(&'static str),
     /// Text.
     Text,
-    /// Whatever the operation says in words.
+    /// What no schema can say, and why.
+    Free(&'static str),
+    /// Nobody said yet. A test finds it.
+    Unstated,
+}
+
+/// The name of a member, and what its value is.
+pub(super) type Member = (&'static str, Kind);
+
+/// What the value of a member is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Bool,
+    Object,
+    List,
+    /// Anything, null among it.
     Any,
 }
+
+/// Writes the schema of an object.
+pub(super) fn object(members: &[Member]) -> Schema {
+    let mut properties = serde_json::Map::new();
+    for (name, kind) in members {
+        let schema = match kind {
+            Kind::Text => serde_json::json!({"type": "string"}),
+            Kind::Number => serde_json::json!({"type": "number"}),
+            Kind::Bool => serde_json::json!({"type": "boolean"}),
+            Kind::Object => serde_json::json!({"type": "object"}),
+            Kind::List => serde_json::json!({"type": "array"}),
+            Kind::Any => serde_json::json!({}),
+        };
+        properties.insert((*name).to_owned(), schema);
+    }
+    let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    schemars::json_schema!({"type": "object", "properties": properties, "required": required})
+}
+
+/// A list of which there is nothing.
+pub(super) const NOTHING: Body = Body::Json(|_| schemars::json_schema!({"type": "array", "maxItems": 0}));
 
 /// Writes a schema.
 pub(super) type Shape = fn(&mut SchemaGenerator) -> Schema;
@@ -168,7 +214,7 @@ pub(super) const LOCK: &[Parameter] = &[
 ];
 pub(super) const RECURSE: &[Parameter] = &[parameter("recurse", "Everything below", Value::Flag)];
 
-/// A body that is one of several types.
+/// A body that is one of two types.
 pub(super) const fn either<A: JsonSchema, B: JsonSchema>() -> Body {
     Body::Json(|generator| {
         let (one, other) = (generator.subschema_for::<A>(), generator.subschema_for::<B>());

@@ -23,11 +23,13 @@ pub(super) const ROUTES: &[Route] = &[Route {
     operations: &[
         routes::get("What the config entries make of a service's name", |call| Box::pin(chain(call)))
             .of("service")
-            .with(&[READ, COMPILE]),
+            .with(&[READ, COMPILE])
+            .gives(shaped::<ChainAnswer>()),
         routes::post("The same, with a protocol, timeout or gateway of the caller's own", |call| Box::pin(chain(call)))
             .of("service")
             .with(&[READ, COMPILE])
-            .takes(Body::Any),
+            .takes(maybe::<ChainRequest>())
+            .gives(shaped::<ChainAnswer>()),
     ],
 }];
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use callboard_proto::Index;
 use callboard_proto::acl::{Level, Resource};
-use callboard_proto::api::intention::{IntentionCheck, IntentionShown};
+use callboard_proto::api::intention::{IntentionBody, IntentionCheck, IntentionId, IntentionShown};
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::config_entry::{ConfigEntry, EntryKind, ServiceIntentions};
 use callboard_proto::filter::Filter;
@@ -30,8 +30,11 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/connect/intentions",
         operations: &[
             get("Every intention, those that count first coming first", |call| Box::pin(list(call)))
-                .with(&[READ, FILTER]),
-            post("Makes an intention with an id", |call| Box::pin(create(call))).takes(Body::Any),
+                .with(&[READ, FILTER])
+                .gives(shaped::<Vec<IntentionShown>>()),
+            post("Makes an intention with an id", |call| Box::pin(create(call)))
+                .takes(shaped::<IntentionBody>())
+                .gives(shaped::<IntentionId>()),
         ],
     },
     Route {
@@ -39,7 +42,8 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[get("The intentions that can count for calls from or to services", |call| {
             Box::pin(matching(call))
         })
-        .with(&[READ, ONE_END])],
+        .with(&[READ, ONE_END])
+        .gives(shaped::<BTreeMap<String, Vec<IntentionShown>>>())],
     },
     Route {
         path: "/v1/connect/intentions/check",
@@ -50,10 +54,12 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/connect/intentions/exact",
         operations: &[
-            get("The intention of two names", |call| Box::pin(exact(call))).with(&[READ, BOTH_ENDS]),
+            get("The intention of two names", |call| Box::pin(exact(call)))
+                .with(&[READ, BOTH_ENDS])
+                .gives(shaped::<IntentionShown>()),
             put("Writes the intention of two names", |call| Box::pin(put_exact(call)))
                 .with(&[BOTH_ENDS])
-                .takes(Body::Any)
+                .takes(shaped::<IntentionBody>())
                 .gives(shaped::<bool>()),
             delete("Removes the intention of two names", |call| Box::pin(delete_exact(call)))
                 .with(&[BOTH_ENDS])
@@ -63,8 +69,14 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/connect/intentions/",
         operations: &[
-            get("The intention with an id", |call| Box::pin(by_id(call))).of("id").with(&[READ]),
-            put("Writes the intention with an id", |call| Box::pin(put_by_id(call))).of("id").takes(Body::Any),
+            get("The intention with an id", |call| Box::pin(by_id(call)))
+                .of("id")
+                .with(&[READ])
+                .gives(shaped::<IntentionShown>()),
+            put("Writes the intention with an id", |call| Box::pin(put_by_id(call)))
+                .of("id")
+                .takes(shaped::<IntentionBody>())
+                .gives(shaped::<IntentionId>()),
             delete("Removes the intention with an id", |call| Box::pin(delete_by_id(call)))
                 .of("id")
                 .gives(shaped::<bool>()),

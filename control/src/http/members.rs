@@ -23,15 +23,23 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/agent/join/",
-        operations: &[put("Joins another node's cluster", |call| Box::pin(join(call))).of("address")],
+        operations: &[put("Joins another node's cluster", |call| Box::pin(join(call)))
+            .of("address")
+            .takes(Body::Empty)
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/leave",
-        operations: &[put("Leaves the cluster and ends this node's process", |call| now(leave(call)))],
+        operations: &[put("Leaves the cluster and ends this node's process", |call| now(leave(call)))
+            .takes(Body::Empty)
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/agent/force-leave/",
-        operations: &[put("Takes a member for one that left", |call| Box::pin(force_leave(call))).of("node")],
+        operations: &[put("Takes a member for one that left", |call| Box::pin(force_leave(call)))
+            .of("node")
+            .takes(Body::Empty)
+            .gives(Body::Empty)],
     },
 ];
 

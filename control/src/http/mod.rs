@@ -12,6 +12,7 @@ mod acl_policy;
 mod acl_read;
 mod acl_role;
 mod acl_token;
+mod acl_token_write;
 mod agent;
 mod agent_checks;
 mod agent_node;

@@ -10,7 +10,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::describe::{Body, EVERY, Parameter, Value as Kind};
+use super::describe::{Body, EVERY, Parameter, Value as Kind, object, shaped};
 use super::reply::{self, Response};
 use super::routes::{self, Operation, Route, now};
 use crate::identity::VERSION;
@@ -18,7 +18,9 @@ use crate::identity::VERSION;
 /// What is answered here.
 pub(super) const ROUTES: &[Route] = &[Route {
     path: "/v1/openapi.json",
-    operations: &[routes::get("This description", |_| now(Ok(document()))).ours()],
+    operations: &[routes::get("This description", |_| now(Ok(document())))
+        .gives(shaped::<Map<String, Value>>())
+        .ours()],
 }];
 
 fn document() -> Response {
@@ -164,9 +166,22 @@ fn content(body: Body, generator: &mut SchemaGenerator) -> Option<Value> {
     match body {
         Body::Empty => None,
         Body::Json(shape) | Body::Maybe(shape) => Some(json!({"application/json": {"schema": shape(generator)}})),
+        Body::Object(members) => Some(json!({"application/json": {"schema": object(members)}})),
+        Body::Objects(members) => {
+            Some(json!({"application/json": {"schema": {"type": "array", "items": object(members)}}}))
+        }
+        Body::Several(bodies) => {
+            let mut all = Map::new();
+            for content in bodies.iter().filter_map(|body| content(*body, generator)) {
+                all.extend(content.as_object().into_iter().flatten().map(|(kind, body)| (kind.clone(), body.clone())));
+            }
+            Some(Value::Object(all))
+        }
         Body::Bytes => Some(json!({"application/octet-stream": {}})),
+        Body::Media(kind) => Some(json!({kind: {}})),
         Body::Text => Some(json!({"text/plain": {"schema": {"type": "string"}}})),
-        Body::Any => Some(json!({"*/*": {}})),
+        Body::Free(why) => Some(json!({"*/*": {"schema": {"description": why}}})),
+        Body::Unstated => Some(json!({"*/*": {}})),
     }
 }
 
@@ -196,6 +211,24 @@ mod tests {
                 assert!(described["responses"]["200"].is_object(), "{}", route.path);
             }
         }
+    }
+
+    #[test]
+    fn every_operation_states_what_it_takes_and_gives() {
+        let all = routes::all().flat_map(|route| route.operations.iter().map(move |operation| (route, operation)));
+        let mut free = Vec::new();
+        for (route, operation) in all {
+            for (what, body) in [("takes", operation.body), ("gives", operation.answer)] {
+                let place = format!("{} {} {what}", operation.verb.as_str(), route.path);
+                match body {
+                    Body::Unstated => panic!("{place}: nobody said what"),
+                    Body::Free(_) => free.push(place),
+                    _ => {}
+                }
+            }
+        }
+        // What has no schema is not held against one: each needs its reason, and there are few.
+        assert_eq!(free, ["GET /ui/ gives"]);
     }
 
     #[test]

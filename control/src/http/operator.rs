@@ -23,12 +23,15 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/operator/raft/peer",
-        operations: &[delete("Takes a server out of the log", |call| Box::pin(remove_peer(call))).with(&[PEER])],
+        operations: &[delete("Takes a server out of the log", |call| Box::pin(remove_peer(call)))
+            .with(&[PEER])
+            .gives(Body::Empty)],
     },
     Route {
         path: "/v1/operator/raft/transfer-leader",
         operations: &[post("Has another server lead", |call| Box::pin(transfer(call)))
             .with(&[HEIR])
+            .takes(Body::Empty)
             .gives(shaped::<BTreeMap<String, Value>>())],
     },
     Route {
@@ -37,12 +40,23 @@ pub(super) const ROUTES: &[Route] = &[
             get("The keys of gossip, and on how many members each is", |call| Box::pin(list_keys(call)))
                 .with(&[KEYRING])
                 .gives(shaped::<Vec<BTreeMap<String, Value>>>()),
-            post("Adds a key", |call| Box::pin(turn(call, KeyAct::Install))).with(&[KEYRING]),
-            put("Seals with an installed key", |call| Box::pin(turn(call, KeyAct::Use))).with(&[KEYRING]),
-            delete("Removes a key", |call| Box::pin(turn(call, KeyAct::Remove))).with(&[KEYRING]),
+            post("Adds a key", |call| Box::pin(turn(call, KeyAct::Install)))
+                .with(&[KEYRING])
+                .takes(Body::Object(KEY))
+                .gives(Body::Empty),
+            put("Seals with an installed key", |call| Box::pin(turn(call, KeyAct::Use)))
+                .with(&[KEYRING])
+                .takes(Body::Object(KEY))
+                .gives(Body::Empty),
+            delete("Removes a key", |call| Box::pin(turn(call, KeyAct::Remove)))
+                .with(&[KEYRING])
+                .takes(Body::Object(KEY))
+                .gives(Body::Empty),
         ],
     },
 ];
+
+const KEY: &[Member] = &[("Key", Kind::Text)];
 
 /// The server of the log with an id or an address, as clients name them.
 fn server(call: &Call<'_>, what: &str, fits: impl Fn(&str, &str) -> bool) -> Result<u64, Failure> {

@@ -40,7 +40,14 @@ pub(super) const ROUTES: &[Route] = &[
             )
             .of("query")
             .with(&[READ, RUN])
-            .gives(Body::Any),
+            .gives(Body::Json(|generator| {
+                let all = [
+                    generator.subschema_for::<Vec<QueryShown>>(),
+                    generator.subschema_for::<QueryResult>(),
+                    generator.subschema_for::<QueryExplained>(),
+                ];
+                schemars::json_schema!({"anyOf": all})
+            })),
             put("Replaces a prepared query", |call| Box::pin(update(call)))
                 .of("query")
                 .takes(shaped::<QueryDefinition>())

@@ -107,7 +107,9 @@ pub(super) struct Operation {
 impl Operation {
     const fn new(verb: Verb, about: &'static str, run: Run) -> Operation {
         let (argument, parameters) = ("name", &[] as &[&[Parameter]]);
-        let (body, answer, also) = (Body::Empty, Body::Any, &[] as &[&str]);
+        // What is written has a body, unless it is stated that it has none.
+        let body = if matches!(verb, Verb::Put | Verb::Post) { Body::Unstated } else { Body::Empty };
+        let (answer, also) = (Body::Unstated, &[] as &[&str]);
         Operation { verb, about, run, argument, parameters, body, answer, also, is_ours: false }
     }
 

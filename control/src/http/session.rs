@@ -29,12 +29,16 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/v1/session/destroy/",
-        operations: &[put("Ends a session", |call| Box::pin(destroy(call))).of("session").gives(shaped::<bool>())],
+        operations: &[put("Ends a session", |call| Box::pin(destroy(call)))
+            .of("session")
+            .takes(Body::Empty)
+            .gives(shaped::<bool>())],
     },
     Route {
         path: "/v1/session/renew/",
         operations: &[put("Keeps a session alive", |call| Box::pin(renew(call)))
             .of("session")
+            .takes(Body::Empty)
             .gives(shaped::<Vec<Session>>())],
     },
     Route {

@@ -38,7 +38,8 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/ui/",
-        operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest).map(Payload::Whole))))],
+        operations: &[get("The console", |call| now(Ok(crate::console::page(call.rest).map(Payload::Whole))))
+            .gives(Body::Free("a page, or a file of one"))],
     },
 ];
 

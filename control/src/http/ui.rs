@@ -11,7 +11,7 @@ use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, Nod
 use serde_json::{Value, json};
 
 use super::blocking::{Answer, Question, read};
-use super::describe::{Body, READ};
+use super::describe::*;
 use super::permit::of_check;
 use super::reply::{self, Failure, Response, encode};
 use super::request::Call;
@@ -26,14 +26,14 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/internal/ui/nodes",
         operations: &[get("The nodes with all that is on them", |call| Box::pin(ask(call, What::Nodes)))
             .with(&[READ])
-            .gives(Body::Any)],
+            .gives(Body::Objects(NODE))],
     },
     Route {
         path: "/v1/internal/ui/node/",
         operations: &[get("A node with all that is on it", |call| Box::pin(node(call)))
             .of("node")
             .with(&[READ])
-            .gives(Body::Any)],
+            .gives(Body::Object(NODE))],
     },
     Route {
         path: "/v1/internal/ui/services",
@@ -41,28 +41,53 @@ pub(super) const ROUTES: &[Route] = &[
             Box::pin(ask(call, What::Services))
         })
         .with(&[READ])
-        .gives(Body::Any)],
+        .gives(Body::Objects(SERVICE))],
     },
     Route {
         path: "/v1/internal/ui/catalog-overview",
         operations: &[get("How many nodes, services and checks are well", |call| Box::pin(ask(call, What::Overview)))
             .with(&[READ])
-            .gives(Body::Any)],
+            .gives(Body::Object(OVERVIEW))],
     },
     Route {
         path: "/v1/internal/ui/exported-services",
-        operations: &[get("The services that other clusters may call: none", |call| now(none(call)))],
+        operations: &[get("The services that other clusters may call: none", |call| now(none(call))).gives(NOTHING)],
     },
     Route {
         path: "/v1/exported-services",
-        operations: &[get("The services that other clusters may call: none", |call| now(none(call)))],
+        operations: &[get("The services that other clusters may call: none", |call| now(none(call))).gives(NOTHING)],
     },
     Route {
         path: "/v1/imported-services",
-        operations: &[get("The services of other clusters: none", |call| now(none(call)))],
+        operations: &[get("The services of other clusters: none", |call| now(none(call))).gives(NOTHING)],
     },
-    Route { path: "/v1/peerings", operations: &[get("The other clusters: none", |call| now(none(call)))] },
+    Route {
+        path: "/v1/peerings",
+        operations: &[get("The other clusters: none", |call| now(none(call))).gives(NOTHING)],
+    },
 ];
+
+const NODE: &[Member] = &[
+    ("ID", Kind::Text),
+    ("Node", Kind::Text),
+    ("Address", Kind::Text),
+    ("TaggedAddresses", Kind::Object),
+    ("Meta", Kind::Object),
+    ("Services", Kind::List),
+    ("Checks", Kind::List),
+];
+const SERVICE: &[Member] = &[
+    ("Name", Kind::Text),
+    ("Datacenter", Kind::Text),
+    ("Tags", Kind::List),
+    ("Nodes", Kind::List),
+    ("ExternalSources", Kind::List),
+    ("InstanceCount", Kind::Number),
+    ("ChecksPassing", Kind::Number),
+    ("ChecksWarning", Kind::Number),
+    ("ChecksCritical", Kind::Number),
+];
+const OVERVIEW: &[Member] = &[("Nodes", Kind::List), ("Services", Kind::List), ("Checks", Kind::List)];
 
 /// A list of which there is nothing.
 fn none(call: &Call<'_>) -> Result<Response, Failure> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use callboard_proto::acl::{Level, Resource};
 use serde_json::json;
 
-use super::describe::{Body, MODES};
+use super::describe::{Body, Kind, MODES, Member};
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes::{Route, get};
@@ -16,8 +16,19 @@ pub(super) const ROUTES: &[Route] = &[Route {
     path: "/v1/operator/usage",
     operations: &[get("How many nodes, services and instances there are", |call| Box::pin(usage(call)))
         .with(&[MODES])
-        .gives(Body::Any)],
+        .gives(Body::Object(USED))],
 }];
+
+const USED: &[Member] = &[
+    ("Usage", Kind::Object),
+    ("Index", Kind::Number),
+    ("LastContact", Kind::Number),
+    ("KnownLeader", Kind::Bool),
+    ("ConsistencyLevel", Kind::Text),
+    ("NotModified", Kind::Bool),
+    ("Backend", Kind::Number),
+    ("ResultsFilteredByACLs", Kind::Bool),
+];
 
 /// The kinds of instances that are counted by themselves.
 const KINDS: [&str; 5] = ["connect-native", "connect-proxy", "ingress-gateway", "mesh-gateway", "terminating-gateway"];

@@ -15,6 +15,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// What a caller wants to be otherwise than the entries say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ChainRequest {
     /// The protocol of the whole chain.
@@ -27,6 +28,7 @@ pub struct ChainRequest {
 
 /// How traffic to other datacenters goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct MeshGateway {
     #[serde(skip_serializing_if = "is_default")]
@@ -36,6 +38,7 @@ pub struct MeshGateway {
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct ChainAnswer {
     /// The graph.
@@ -44,6 +47,7 @@ pub struct ChainAnswer {
 
 /// A compiled chain.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Chain {
     /// The service that is called.
@@ -75,6 +79,7 @@ pub struct Chain {
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NodeType {
     /// Looks at the request.
@@ -87,6 +92,7 @@ pub enum NodeType {
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct Node {
     /// What it does.
@@ -105,14 +111,17 @@ pub struct Node {
     pub resolver: Option<ResolverNode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     /// How instances are chosen.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, Value>>"))]
     pub load_balancer: Option<LoadBalancer>,
 }
 
 /// One route of a router.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct RouteNode {
     /// The route, as it was written.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
     pub definition: Route,
     /// The key of the node that its calls go on to.
     pub next_node: String,
@@ -120,9 +129,11 @@ pub struct RouteNode {
 
 /// One share of a splitter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct SplitNode {
     /// The share, as it was written.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
     pub definition: Split,
     /// Percent of the calls, of all splitters on the way together.
     pub weight: f64,
@@ -132,6 +143,7 @@ pub struct SplitNode {
 
 /// The end of a chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct ResolverNode {
     #[serde(default, skip_serializing_if = "is_default")]
@@ -151,17 +163,20 @@ pub struct ResolverNode {
 
 /// Where to turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct FailoverNode {
     /// The ids of targets, in order.
     pub targets: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     /// How the order is found.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, Value>>"))]
     pub policy: Option<FailoverPolicy>,
 }
 
 /// Instances that a chain can end at.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Target {
     #[serde(rename = "ID")]
@@ -181,6 +196,7 @@ pub struct Target {
     /// How traffic to it goes, if it is in another one.
     pub mesh_gateway: Value,
     /// Which instances are meant.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
     pub subset: Subset,
     /// How long making a connection may take.
     pub connect_timeout: GoDuration,

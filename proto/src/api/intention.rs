@@ -10,6 +10,7 @@ use crate::text::{Meta, Text};
 
 /// An intention in an answer. What an intention that was not made by id does not have is left out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct IntentionShown {
     #[serde(rename = "ID", skip_serializing_if = "str::is_empty")]
@@ -35,6 +36,7 @@ pub struct IntentionShown {
     pub action: Text,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     /// Which requests go through.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>"))]
     pub permissions: Vec<Permission>,
     #[serde(skip_serializing_if = "Meta::is_empty")]
     /// Free key-value pairs.
@@ -80,6 +82,7 @@ impl IntentionShown {
 
 /// An intention as it is written. What is only shown may be written back, and does not count.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase", default)]
 pub struct IntentionBody {
     #[serde(rename = "ID")]
@@ -102,6 +105,7 @@ pub struct IntentionBody {
     /// `allow`, `deny`, or empty when there are permissions.
     pub action: String,
     /// Which requests go through.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>"))]
     pub permissions: Vec<Permission>,
     /// Free key-value pairs.
     pub meta: std::collections::BTreeMap<String, String>,
