@@ -39,9 +39,10 @@ pub(crate) struct World {
 fn ours(policy: &str) -> String {
     let named = ["service", "node", "session", "agent", "event", "query"].map(|kind| {
         let name = if ["node", "session", "agent"].contains(&kind) { "n1" } else { "web" };
-        format!("{kind} \"{name}\" {{ policy = \"{policy}\" }}\n")
+        let more = if kind == "service" { format!(" intentions = \"{policy}\"") } else { String::new() };
+        format!("{kind} \"{name}\" {{ policy = \"{policy}\"{more} }}\n")
     });
-    let plain = ["operator", "acl", "keyring", "mesh"].map(|kind| format!("{kind} = \"{policy}\"\n"));
+    let plain = ["operator", "acl", "keyring", "mesh", "peering"].map(|kind| format!("{kind} = \"{policy}\"\n"));
     let keys = if policy == "read" { "list" } else { policy };
     format!(
         "{}{}key_prefix \"a/\" {{ policy = \"{keys}\" }}\n\
@@ -100,6 +101,13 @@ impl World {
         put("/v1/catalog/register", json!({"Node": "gone", "Address": "10.0.0.3", "Service": {"Service": "web-gone"}}));
         put("/v1/config", json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http"}));
         put("/v1/config", json!({"Kind": "service-defaults", "Name": "db", "Protocol": "tcp"}));
+        put(
+            "/v1/config",
+            json!({"Kind": "terminating-gateway", "Name": "web-gone", "Services": [{"Name": "web"}, {"Name": "db"}]}),
+        );
+        let intention = json!({"SourceName": "a", "DestinationName": "web", "Action": "allow"});
+        world.root("POST", "/v1/connect/intentions", &intention.to_string());
+        put("/v1/connect/intentions/exact?source=b&destination=db", json!({"Action": "allow"}));
         for key in ["a/1", "a/2", "b/1"] {
             world.root("PUT", &format!("/v1/kv/{key}"), "hidden-value");
         }
