@@ -7,9 +7,11 @@
 
 mod aside;
 mod clock;
+mod demand;
 mod latency;
 mod outlier;
 mod replies;
+mod reply;
 mod stats;
 
 use std::collections::BTreeMap;

@@ -73,7 +73,7 @@ fn a_full_pool_gives_up_its_oldest_and_its_worst_in_turn() {
     }
     fleet.say(20, 1, 1_000);
     fleet.say(21, 1, 1_000);
-    let held: Vec<usize> = fleet.replies.words.iter().map(|word| position(word.load(Relaxed))).collect();
+    let held: Vec<usize> = fleet.replies.said.iter().map(|word| Said(word.load(Relaxed)).position()).collect();
     assert!(!held.contains(&0) && !held.contains(&7), "{held:?}");
     assert!(held.contains(&20) && held.contains(&21));
 }
@@ -112,6 +112,16 @@ fn who_fails_fast_does_not_look_good() {
 }
 
 #[test]
+fn when_the_fastest_is_used_up_the_next_fastest_says_what_is_fast() {
+    let fleet = Fleet::new(4);
+    for (position, in_flight, latency) in [(0, 1, 100), (1, 2, 10_000), (2, 3, 10_000), (3, 1, 30_000)] {
+        fleet.say(position, in_flight, latency);
+    }
+    let taken: Vec<Option<usize>> = (0..2).map(|_| fleet.take()).collect();
+    assert_eq!(taken, [0, 1].map(Some), "the least busy of those about as fast as the fastest that is left");
+}
+
+#[test]
 fn who_is_not_allowed_is_passed_over() {
     let fleet = Fleet::new(4);
     (0..4).for_each(|position| fleet.say(position, 1, 100 * (1 + position as u32)));
@@ -141,57 +151,66 @@ fn the_first_pick_after_a_sleep_wakes() {
     assert!(fleet.replies.employ(Waker::noop()));
 }
 
-proptest! {
-    #[test]
-    fn a_latency_keeps_its_order_and_a_hundredth(a in any::<u32>(), b in any::<u32>()) {
-        prop_assert!(a > b || encode(a) <= encode(b));
-        prop_assert!(encode(a) < 1 << LATENCY_BITS);
-        let back = decode(encode(a));
-        prop_assert!(back <= a && a - back <= a / 128, "{a} became {back}");
+/// What [`Replies`] says of itself, word by word; `said` with the uses left of each, 0 for a place without a reply.
+fn best_by_definition(said: &[(Said, u32)], threshold: u32, now: u64) -> Option<usize> {
+    struct One {
+        in_flight: u32,
+        latency: u32,
+        age: u64,
+        place: usize,
+        position: usize,
     }
-}
-
-/// What [`Replies`] says of itself, word by word.
-fn best_by_definition(words: &[u64], threshold: u64, now: u64) -> Option<(usize, u64)> {
-    let fresh = |word: &u64| *word != 0 && age(*word, now) <= AGE_MAX;
-    let is_cold = |word: u64| flight(word) <= threshold;
-    let latency = |word: u64| word & LATENCY_MASK;
-    let there: Vec<(usize, u64)> = words.iter().copied().enumerate().filter(|(_, word)| fresh(word)).collect();
-    let known = there.iter().filter(|(_, word)| is_cold(*word) && latency(*word) > 0);
-    let least = known.map(|(_, word)| latency(*word)).min();
-    let score = |(place, word): &(usize, u64)| {
-        let hot = !is_cold(*word) || least.is_some_and(|least| latency(*word) > least + u64::from(SLACK));
-        let come = least.map_or(0, |least| (age(*word, now) >> TIME_UNIT << 7) >> (least >> 7));
-        (hot, (flight(*word) + come).min(FLIGHT_MAX), latency(*word), *place)
+    let there = said.iter().enumerate().filter(|(_, (said, left))| *left > 0 && said.age(now) <= AGE_MAX);
+    let there: Vec<One> = there
+        .map(|(place, (said, left))| One {
+            in_flight: (said.in_flight() + said.uses() - left).min(FLIGHT_MAX),
+            latency: said.latency(),
+            age: said.age(now),
+            place,
+            position: said.position(),
+        })
+        .collect();
+    let is_cold = |one: &One| one.in_flight <= threshold;
+    let least = there.iter().filter(|one| is_cold(one) && one.latency > 0).map(|one| one.latency).min();
+    let score = |one: &&One| {
+        let hot = !is_cold(one) || least.is_some_and(|least| one.latency > least + SLACK);
+        let come = least.map_or(0, |least| (one.age / 4 * 128) >> (least / 128)) as u32;
+        (hot, (one.in_flight + come).min(FLIGHT_MAX), one.latency, one.place)
     };
-    there.iter().copied().min_by_key(score).filter(|_| there.len() >= CHOICE_MIN as usize)
+    there.iter().min_by_key(score).filter(|_| there.len() >= CHOICE_MIN).map(|one| one.position)
 }
 
 proptest! {
-    /// Comparing four at once finds what comparing one by one does.
+    /// The first of the ranks is the reply that the definition names, down to the last one.
     #[test]
     fn the_best_is_what_the_definition_says(
         said in proptest::collection::vec(
-            (0u64..1 << 22, 0..=u64::from(USES_MAX), 0u64..1500, 0..=FLIGHT_MAX, 0..=LATENCY_MASK), REPLIES_MAX,
+            (0..=USES_MAX, 0..=USES_MAX, 0u64..1500, 0..=FLIGHT_MAX, any::<u32>()), REPLIES_MAX,
         ),
-        narrow in any::<bool>(), threshold in 0..=FLIGHT_MAX as u32 + 5, now in 2000u64..1 << 40,
+        narrow in any::<bool>(), threshold in 0..=FLIGHT_MAX + 5, now in 2000u64..1 << 40,
     ) {
         let replies = Replies::default();
-        let said = said.into_iter().map(|(position, uses, ago, in_flight, latency)| {
-            // Near to one another, it is about the last bits.
-            let (in_flight, latency) = if narrow { (in_flight % 8, latency % 512) } else { (in_flight, latency) };
-            let time = (now - ago) >> TIME_UNIT & TIME_MASK;
-            let word = position << POSITION_SHIFT | uses << USES_SHIFT | time << LOAD_BITS | in_flight << LATENCY_BITS | latency;
-            if uses == 0 { 0 } else { word }
-        });
-        let words: Vec<u64> = said.collect();
-        replies.words.iter().zip(&words).for_each(|(place, word)| place.store(*word, Relaxed));
         let threshold = if narrow { threshold % 8 } else { threshold };
         replies.threshold.store(threshold, Relaxed);
-        let due = best_by_definition(&words, threshold.into(), now);
-        prop_assert_eq!(replies.best(now, |_| true), due);
-        let even: Vec<u64> = words.iter().map(|word| if position(*word).is_multiple_of(2) { *word } else { 0 }).collect();
-        let due = best_by_definition(&even, threshold.into(), now);
-        prop_assert_eq!(replies.best(now, |position| position.is_multiple_of(2)), due);
+        replies.newest.store(now, Relaxed);
+        let said = said.into_iter().enumerate().map(|(position, (uses, picks, ago, in_flight, latency))| {
+            // Near to one another, it is about the last bits.
+            let (in_flight, latency) = if narrow { (in_flight % 8, latency % 5000) } else { (in_flight, latency) };
+            (Said::new(position, Load { in_flight, latency }, now - ago, uses), uses.saturating_sub(picks))
+        });
+        let mut said: Vec<(Said, u32)> = said.collect();
+        for (place, (said, left)) in said.iter().enumerate() {
+            let rank = if *left == 0 { Rank::NOBODY } else { Rank::new(*said, place, *left, 0, false) };
+            replies.said[place].store(said.0, Relaxed);
+            replies.ranks[place].store(rank.0, Relaxed);
+        }
+        // With fewer each time, as they are used up.
+        loop {
+            replies.rank(&replies.fresh(now), now);
+            let due = best_by_definition(&said, threshold, now);
+            prop_assert_eq!(replies.take(now, |_| true), due);
+            let Some(position) = due else { break };
+            said[position].1 -= 1;
+        }
     }
 }
