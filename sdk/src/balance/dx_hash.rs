@@ -22,6 +22,8 @@
 //! A step in vain costs some 5 ns; there are on average (size of the array × highest weight) / (sum of weights), both
 //! rounded up to powers of two: below 2 where slots are given without gaps and weights are alike.
 
+use std::hint::select_unpredictable;
+
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
@@ -34,6 +36,8 @@ const LEVELS: usize = 21;
 const STEPS_MAX: u8 = 250;
 /// Steps taken without walking down level by level; one key in 50 takes more where slots are given without gaps.
 const QUICK: usize = 4;
+/// Where fewer slots are used, in percent, a second step at once is quicker than guessing that the first will do.
+const SPARSE: usize = 85;
 /// Stands for a slot that nobody has.
 const NOBODY: u32 = u32::MAX;
 
@@ -58,6 +62,8 @@ pub(super) struct DxHash {
     weights: Box<[u32]>,
     /// The levels up to the highest in which somebody is, as bits.
     levels: u32,
+    /// Whether weights are alike, and so many slots are nobody's that the first step is often in vain.
+    sparse: bool,
     /// How far a word is shifted to be compared with a weight.
     unit_shift: u32,
 }
@@ -85,7 +91,24 @@ impl DxHash {
         }
         let levels = (2 << level(highest?)) - 1;
         let unit_shift = 64 - level(heaviest - 1);
-        Some(Self { slots: slots.into(), weights: weights.into(), levels, unit_shift })
+        let sparse = weights.is_empty() && (group.len() as usize) < slots.len() * SPARSE / 100;
+        Some(Self { slots: slots.into(), weights: weights.into(), levels, sparse, unit_shift })
+    }
+
+    /// Returns the position of the first one on the key's way. The second step is taken whether it is needed or not: where
+    /// slots are sparse that cannot be foretold, and a processor that guesses wrong loses more time than a step takes.
+    #[inline]
+    fn first_owner(&self, key: u64) -> Option<usize> {
+        let stop = |coins: u32| (coins & self.levels | 1).ilog2();
+        let holder = |level, word| self.slots[slot(level, place(level, word))];
+        let (one, two) = (word(key, 0), word(key, 1));
+        let level = stop(one as u32);
+        // Where the first step came to, the second goes by the second word.
+        let passed = u32::MAX << level;
+        let next = stop(one as u32 & !passed | two as u32 & passed);
+        let (first, second) = (holder(level, one), holder(next, if next < level { one } else { two }));
+        let position = select_unpredictable(first == NOBODY, second, first);
+        if position == NOBODY { self.owner(key, |_| true) } else { Some(position as usize) }
     }
 
     /// Returns the position of the first one on the key's way that `allows` lets through.
@@ -128,10 +151,10 @@ impl DxHash {
     /// Returns who takes the slot at which a word stops on a level.
     #[inline]
     fn taker(&self, level: u32, word: u64) -> Option<usize> {
-        let place = word.wrapping_mul(STEPS[level as usize]);
-        let slot = first(level) + hash::below((place >> 32) as u32, size(level));
-        let position = self.slots[slot as usize];
-        let heavy = || match self.weights.get(slot as usize) {
+        let place = place(level, word);
+        let slot = slot(level, place);
+        let position = self.slots[slot];
+        let heavy = || match self.weights.get(slot) {
             Some(weight) => hash::mix(place) >> self.unit_shift < u64::from(*weight),
             None => true,
         };
@@ -158,7 +181,7 @@ impl Picker for DxHash {
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let key = ask.hashed().unwrap_or_else(|| worker.random());
         if worker.is_open() {
-            return self.owner(key, |_| true);
+            return if self.sparse { self.first_owner(key) } else { self.owner(key, |_| true) };
         }
         self.owner(key, |position| worker.allows(group, ask, position))
     }
@@ -184,16 +207,17 @@ fn word(seed: u64, number: u8) -> u64 {
     hash::mix(seed.wrapping_add((u64::from(number) + 1).wrapping_mul(hash::GOLDEN)))
 }
 
-/// Returns the first slot of a level.
+/// Returns the place of a word on a level.
 #[inline]
-fn first(level: u32) -> u32 {
-    ((1u64 << level) >> 1) as u32
+fn place(level: u32, word: u64) -> u64 {
+    word.wrapping_mul(STEPS[level as usize])
 }
 
-/// Returns how many slots a level has.
+/// Returns the slot of a place: the first of the level plus `below(high half of the place, size of the level)`, where both are
+/// the same power of two, or 0 and 1.
 #[inline]
-fn size(level: u32) -> u32 {
-    first(level).max(1)
+fn slot(level: u32, place: u64) -> usize {
+    ((1 << 32 | place >> 32) >> (33 - level)) as usize
 }
 
 /// Returns the level of a slot.
@@ -317,11 +341,13 @@ mod tests {
 
     #[test]
     fn the_first_steps_are_those_of_the_walk() {
-        for rows in [even([0, 2, 3, 9, 17, 40]), (0..9).map(|n| (n * n, 1 + n)).collect()] {
+        for rows in [even([0, 2, 3, 9, 17, 40]), even(0..10), (0..9).map(|n| (n * n, 1 + n)).collect()] {
             let group = group(&rows);
             let dx = DxHash::new(&group).unwrap();
             for key in (0..3000).map(hash::mix) {
-                assert_eq!(dx.owner(key, |_| true), dx.steps(key, |_| true));
+                let due = dx.steps(key, |_| true);
+                assert_eq!(dx.owner(key, |_| true), due);
+                assert!(!dx.sparse || dx.first_owner(key) == due);
             }
         }
     }
