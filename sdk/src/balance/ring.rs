@@ -1,45 +1,35 @@
 //! A ring of points on which a key belongs to the first point at or above it: built once, looked up in one cache line.
 //!
-//! The ring is cut into equal arcs, one per line. A line holds, for each point of its arc, where in the arc it is (in
-//! 16 bits) and who owns it, and who owns the first point after them. So a look-up is one multiplication, one line, a
-//! row of comparisons without a guess, and one load. A sorted array needs two dozen lines for 16 million points, an
-//! index over it three. Where 16 bits do not tell the key from a point, or a line is full, the sorted points are asked.
-//! Used by `ring_hash`, which decides where the points are.
+//! The ring is cut into equal arcs, one per line. A line is sixteen words, one for each point of its arc: where in the arc
+//! it is, above who owns it; and after them who owns the first point of a later arc. So a look-up is one multiplication, one
+//! line, a row of comparisons without a guess, and one word of that line. A sorted array needs two dozen lines for 16
+//! million points, an index over it three. Where the bits that owners leave to places do not tell the key from a point, or
+//! a line is full, the sorted points are asked. Used by `ring_hash`, which decides where the points are.
 
-/// Points a line has room for, and owners: the next point's comes after them. For up to 65,536 positions, and beyond.
-const FEW: usize = 14;
-const FEW_OWNERS: usize = FEW + 1;
-const MANY: usize = 9;
-const MANY_OWNERS: usize = MANY + 1;
-/// Points per line on average, about half of the room: one line in 60 is full.
-const FEW_PER_LINE: usize = 8;
-const MANY_PER_LINE: usize = 4;
-/// Marks in `Line::start` that there are more points than room.
-const FULL: u32 = 1 << 31;
+use std::array::from_fn;
+
+/// Words of a line.
+const WORDS: usize = 16;
+/// Points per line on average, half of the room: one line in 120 has more than there is room for.
+const PER_LINE: usize = 8;
+/// Stands in a line for all points for which there is no room.
+const MORE: u32 = u32::MAX;
 
 /// Looks keys up.
 #[derive(Debug)]
 pub(super) struct Ring {
-    lines: Lines,
+    lines: Box<[Line]>,
+    /// The bits of a word that say how far into the arc the point is; the others are its owner.
+    place_bits: u32,
+    /// Whether points at one place have one hash.
+    exact: bool,
     points: Points,
-}
-
-#[derive(Debug)]
-enum Lines {
-    Few(Box<[Line<u16, FEW, FEW_OWNERS>]>),
-    Many(Box<[Line<u32, MANY, MANY_OWNERS>]>),
 }
 
 /// The points of one arc, in order.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Line<O, const ROOM: usize, const OWNERS: usize> {
-    /// How far into the arc; of those that are not there, the highest number.
-    places: [u16; ROOM],
-    owners: [O; OWNERS],
-    /// The number of the arc's first point among all.
-    start: u32,
-}
+struct Line([u32; WORDS]);
 
 /// All points, in order.
 #[derive(Debug)]
@@ -67,6 +57,15 @@ impl Points {
             Self::Wide(points) => points[number],
         }
     }
+
+    /// Returns the number of the first point that is not below a key.
+    #[cold]
+    fn first_from(&self, key: u64) -> usize {
+        match self {
+            Self::Narrow(words) => words.partition_point(|word| word >> 32 << 32 < key),
+            Self::Wide(points) => points.partition_point(|(hash, _)| *hash < key),
+        }
+    }
 }
 
 impl Ring {
@@ -81,39 +80,33 @@ impl Ring {
     }
 
     fn over(points: Points) -> Option<Self> {
-        if points.len() == 0 {
-            return None;
-        }
-        let lines = match lay(&points, FEW_PER_LINE) {
-            Some(lines) => Lines::Few(lines),
-            None => Lines::Many(lay(&points, MANY_PER_LINE)?),
-        };
-        Some(Self { lines, points })
+        let most = (0..points.len()).map(|number| points.at(number).1).max()?;
+        // The highest number that owners have bits for is none of theirs: with the highest place it would be `MORE`.
+        let place_bits = u32::MAX.checked_shl(u32::BITS - (most + 1).leading_zeros()).unwrap_or(0);
+        let lines = lay(&points, place_bits);
+        // From one hash of 32 bits to the next, a place moves by as much as there are lines.
+        let exact = matches!(points, Points::Narrow(_)) && lines.len() > !place_bits as usize;
+        Some(Self { lines, place_bits, exact, points })
     }
 
     /// Returns the owner of a key; a ring of 32 bits has its keys in the upper half.
     #[inline]
     pub(super) fn owner(&self, key: u64) -> u32 {
-        let found = match &self.lines {
-            Lines::Few(lines) => find(lines, key),
-            Lines::Many(lines) => find(lines, key),
-        };
-        found.unwrap_or_else(|start| self.search(start, key))
-    }
-
-    /// Goes on from a point that is not beyond the key.
-    #[cold]
-    fn search(&self, start: usize, key: u64) -> u32 {
-        let mut points = (start..self.points.len()).map(|number| self.points.at(number));
-        points.find(|(hash, _)| *hash >= key).unwrap_or(self.points.at(0)).1
+        let (line, within) = arc(key, self.lines.len());
+        let place = within & self.place_bits;
+        let Line(words) = &self.lines[line];
+        let below = words.iter().map(|word| u32::from(*word < place)).sum::<u32>() as usize;
+        // The last word is below no place; this way the compiler knows.
+        let word = words[below.min(WORDS - 1)];
+        if word == MORE || (!self.exact && word & self.place_bits == place) {
+            return self.points.at(self.points.first_from(key)).1;
+        }
+        word & !self.place_bits
     }
 
     /// Returns the owners of all points, from the key's own on and around.
     pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = u32> {
-        let place = match &self.points {
-            Points::Narrow(words) => words.partition_point(|word| word >> 32 << 32 < key),
-            Points::Wide(points) => points.partition_point(|(hash, _)| *hash < key),
-        };
+        let place = self.points.first_from(key);
         (place..place + self.points.len()).map(|number| self.points.at(number).1)
     }
 
@@ -124,58 +117,33 @@ impl Ring {
     }
 }
 
-/// Lays points out in lines; `None` when an owner's number is too large for them.
-fn lay<O: Copy + Default + TryFrom<u32>, const ROOM: usize, const OWNERS: usize>(
-    points: &Points,
-    per_line: usize,
-) -> Option<Box<[Line<O, ROOM, OWNERS>]>> {
-    let len = points.len().div_ceil(per_line);
+/// Lays points out in lines.
+fn lay(points: &Points, place_bits: u32) -> Box<[Line]> {
+    let len = points.len().div_ceil(PER_LINE);
     let mut next = 0;
     let line = |line| {
         let start = next;
-        let mut laid = Line { places: [u16::MAX; ROOM], owners: [O::default(); OWNERS], start: start as u32 };
-        loop {
-            let (hash, owner) = points.at(next);
-            let owner = O::try_from(owner).ok()?;
-            let (own, place) = arc(hash, len);
-            if next == points.len() || own != line {
-                match laid.owners.get_mut(next - start) {
-                    Some(after) => *after = owner,
-                    None => laid.start |= FULL,
-                }
-                return Some(laid);
-            }
-            if let Some(free) = laid.places.get_mut(next - start) {
-                (*free, laid.owners[next - start]) = (place, owner);
-            }
+        while next < points.len() && arc(points.at(next).0, len).0 == line {
             next += 1;
         }
+        let (count, after) = (next - start, points.at(next).1);
+        Line(from_fn(|nth| match start + nth {
+            _ if nth == WORDS - 1 && count >= WORDS => MORE,
+            point if point < next => {
+                let (hash, owner) = points.at(point);
+                arc(hash, len).1 & place_bits | owner
+            }
+            _ => place_bits | after,
+        }))
     };
     (0..len).map(line).collect()
 }
 
-/// Returns the owner of a key, or the number of a point from which to search.
+/// Returns the line of a hash, and how far into its arc it is, as a fraction of 32 bits.
 #[inline]
-fn find<O: Copy + Into<u32>, const ROOM: usize, const OWNERS: usize>(
-    lines: &[Line<O, ROOM, OWNERS>],
-    key: u64,
-) -> Result<u32, usize> {
-    let (line, place) = arc(key, lines.len());
-    let line = &lines[line];
-    let below = line.places.iter().map(|other| u16::from(*other < place)).sum::<u16>() as usize;
-    let equal = line.places.iter().fold(false, |any, other| any | (*other == place));
-    if equal || (below == ROOM && line.start & FULL != 0) {
-        return Err((line.start & !FULL) as usize);
-    }
-    // Never more than there is room for; this way the compiler knows.
-    Ok(line.owners[below.min(OWNERS - 1)].into())
-}
-
-/// Returns the line of a hash, and the 16 bits that say how far into its arc it is.
-#[inline]
-fn arc(hash: u64, lines: usize) -> (usize, u16) {
+fn arc(hash: u64, lines: usize) -> (usize, u32) {
     let scaled = (hash >> 32) * lines as u64;
-    ((scaled >> 32) as usize, (scaled >> 16) as u16)
+    ((scaled >> 32) as usize, scaled as u32)
 }
 
 /// Sorts words that are spread evenly, as hashes are: dealt out by their leading bits first, then within each few.
