@@ -61,6 +61,16 @@ impl Pairs {
     #[inline(always)]
     pub(super) fn draw(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Drawn {
         let mut random = worker.random();
+        if worker.is_open()
+            && matches!(self.draw, Draw::Uniform)
+            && let Some(others @ 1..) = group.len().checked_sub(1)
+        {
+            // The second by its distance from the first: drawing until they differ is a branch that cannot be foretold.
+            let first = hash::below((random >> 32) as u32, others + 1);
+            let second = first + 1 + hash::below(random as u32, others);
+            let second = if second > others { second - others - 1 } else { second };
+            return Drawn::Two(group.at(first), group.at(second));
+        }
         let mut first = None;
         for _ in 0..DRAWS_MAX {
             let position = self.draw.draw(group, random);
