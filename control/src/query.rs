@@ -30,12 +30,7 @@ pub struct Fit<'a> {
 pub fn fits<'a>(registry: &'a Registry, wanted: &QueryService) -> Vec<Fit<'a>> {
     let Ok(name) = ServiceName::parse(&wanted.service) else { return Vec::new() };
     let rows: Vec<(&Arc<Node>, &Arc<Instance>)> = match wanted.connect {
-        // Borrows the name, which lives shorter than the rows.
-        true => registry
-            .services()
-            .flat_map(|row| registry.members(row))
-            .filter(|(_, i)| i.speaks_mesh_for(&name))
-            .collect(),
+        true => registry.mesh_service(&name).collect(),
         false => registry.service(&name).collect(),
     };
     rows.into_iter()

@@ -77,16 +77,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Whether it takes mesh TLS for a service: natively, or as its proxy.
+    /// The service that it takes mesh TLS for: its own, natively, or as the proxy of another.
     #[must_use]
-    pub fn speaks_mesh_for(&self, service: &ServiceName) -> bool {
+    pub fn mesh_service(&self) -> Option<ServiceName> {
         if &*self.kind != "connect-proxy" {
-            return self.connect_native && self.service.as_str().eq_ignore_ascii_case(service.as_str());
+            return self.connect_native.then(|| self.service.clone());
         }
-        let proxy: serde_json::Value = serde_json::from_str(&self.proxy).unwrap_or_default();
+        let proxy: serde_json::Value = serde_json::from_str(&self.proxy).ok()?;
         let destination = ["DestinationServiceName", "destination_service_name"].iter().find_map(|key| proxy.get(key));
-        let destination = destination.and_then(|destination| destination.as_str());
-        destination.is_some_and(|destination| destination.eq_ignore_ascii_case(service.as_str()))
+        ServiceName::parse(destination?.as_str()?).ok()
     }
 
     /// Whether the other row says the same, whatever its place in history.

@@ -203,10 +203,20 @@ pub(super) fn found<'a>(
             Ok(None) | Err(_) => Found::Nothing,
         },
         Lookup::Reverse(address) => names(registry, access, *address),
-        // An address is in the name itself. Of the others the registry keeps nothing yet.
-        Lookup::Address(_) | Lookup::Virtual { .. } => Found::Nothing,
+        Lookup::Virtual { service } => {
+            virtual_address(registry, access, service).map_or(Found::Nothing, Found::Address)
+        }
+        // An address is in the name itself.
+        Lookup::Address(_) => Found::Nothing,
         Lookup::ForeignDatacenter { .. } | Lookup::Unknown | Lookup::OutsideDomain => Found::Nothing,
     }
+}
+
+/// The address that stands for a service in the mesh, for whoever may know the service.
+fn virtual_address(registry: &Registry, access: &Access, service: &str) -> Option<IpAddr> {
+    let name = ServiceName::parse(service).ok()?;
+    let seen = access.allows(Resource::Service, name.as_str(), Level::Read);
+    registry.virtual_address(&name).filter(|_| seen).map(IpAddr::from)
 }
 
 fn node_row(node: &Node) -> NodeRow<'_> {

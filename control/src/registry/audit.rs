@@ -70,6 +70,7 @@ impl Registry {
         self.audit_coordinates()?;
         self.audit_config()?;
         self.audit_autopilot()?;
+        self.audit_mesh()?;
         self.audit_connect()
     }
 

@@ -145,6 +145,10 @@ impl Registry {
             self.slots.join(&instance.service.folded(), &place);
         }
         self.bump_service(&instance.service, change);
+        if let Some(known) = &known {
+            self.mesh.leave(&place, known);
+        }
+        self.mesh.join(&place, &instance);
         if known.is_some_and(|known| known.service != instance.service || known.tags != instance.tags) {
             self.relabel_checks(&place, &instance, change);
         }
@@ -294,6 +298,7 @@ impl Registry {
             self.remove_check(key, &check, change);
         }
         self.tables.services = change.touch(Topic::Services);
+        self.mesh.leave(&place, &instance);
         self.leave_service(&instance.service, &place, change);
         true
     }
@@ -378,15 +383,6 @@ impl Registry {
     /// The same, from its row.
     pub fn members<'a>(&'a self, row: &'a ServiceRow) -> impl Iterator<Item = (&'a Arc<Node>, &'a Arc<Instance>)> {
         row.members.iter().filter_map(|place| Some((self.nodes.get(&place.0)?, self.instances.get(place)?)))
-    }
-
-    /// The instances through which a service is reached by mesh TLS, of whatever service they are.
-    pub fn mesh_service<'a>(
-        &'a self,
-        name: &'a ServiceName,
-    ) -> impl Iterator<Item = (&'a Arc<Node>, &'a Arc<Instance>)> + use<'a> {
-        let all = self.services.values().flat_map(|row| self.members(row));
-        all.filter(|(_, instance)| instance.speaks_mesh_for(name))
     }
 
     /// One instance.

@@ -20,13 +20,14 @@ use super::autopilot::AutopilotRow;
 use super::config_entry::{ConfigRow, folded};
 use super::connect::ConnectTable;
 use super::coordinate::{CoordinateRows, CoordinateTable};
+use super::mesh::{MeshRows, MeshTable};
 use super::query::{QueryBody, QueryRow};
 use super::restore::Staged;
 use super::slots::{SlotRows, SlotTable};
 use super::{Graves, Registry, ServiceRow, Tables};
 
 /// What is written: the tables of all formats, one after the other.
-const FORMAT: u8 = 5;
+const FORMAT: u8 = 6;
 /// The oldest that is read as well: the tables that were there from the beginning, and no others.
 const FORMAT_FIRST: u8 = 2;
 
@@ -54,6 +55,7 @@ struct Rows {
     second: SecondRows,
     third: ThirdRows,
     fourth: FourthRows,
+    fifth: FifthRows,
 }
 
 /// What came with format 3.
@@ -76,6 +78,12 @@ struct ThirdRows {
 #[derive(Default, Serialize, Deserialize)]
 struct FourthRows {
     coordinates: CoordinateRows,
+}
+
+/// What came with format 6.
+#[derive(Default, Serialize, Deserialize)]
+struct FifthRows {
+    mesh: MeshRows,
 }
 
 /// What is in every format. Instances and services carry their place, which their rows do not.
@@ -105,8 +113,9 @@ impl Rows {
         let (first, rest) = postcard::take_from_bytes(bytes)?;
         let (second, rest) = Rows::since(FORMAT_FIRST + 1, format, rest)?;
         let (third, rest) = Rows::since(FORMAT_FIRST + 2, format, rest)?;
-        let (fourth, _) = Rows::since(FORMAT_FIRST + 3, format, rest)?;
-        Ok(Rows { first, second, third, fourth })
+        let (fourth, rest) = Rows::since(FORMAT_FIRST + 3, format, rest)?;
+        let (fifth, _) = Rows::since(FORMAT_FIRST + 4, format, rest)?;
+        Ok(Rows { first, second, third, fourth, fifth })
     }
 
     /// Reads what came with a format, and returns what follows.
@@ -121,8 +130,13 @@ impl Registry {
     /// # Errors
     /// When writing fails.
     pub fn write_to(&self, mut to: &mut dyn Write) -> Result<(), CheckpointError> {
-        let fourth = FourthRows { coordinates: self.coordinates.rows() };
-        let rows = Rows { first: self.first_rows(), second: self.second_rows(), third: self.third_rows(), fourth };
+        let rows = Rows {
+            first: self.first_rows(),
+            second: self.second_rows(),
+            third: self.third_rows(),
+            fourth: self.fourth_rows(),
+            fifth: FifthRows { mesh: self.mesh.rows() },
+        };
         to.write_all(&[FORMAT])?;
         postcard::to_io(&rows, &mut to)?;
         Ok(())
@@ -130,11 +144,12 @@ impl Registry {
 
     /// The same in the formats before, oldest first.
     #[cfg(test)]
-    pub(super) fn old_bytes(&self) -> [Vec<u8>; 3] {
+    pub(super) fn old_bytes(&self) -> [Vec<u8>; 4] {
         let rows = [
             postcard::to_allocvec(&self.first_rows()),
             postcard::to_allocvec(&self.second_rows()),
             postcard::to_allocvec(&self.third_rows()),
+            postcard::to_allocvec(&self.fourth_rows()),
         ];
         let mut bytes = vec![0];
         let mut format = FORMAT_FIRST;
@@ -144,6 +159,10 @@ impl Registry {
             bytes.extend(rows.expect("rows always encode"));
             bytes.clone()
         })
+    }
+
+    fn fourth_rows(&self) -> FourthRows {
+        FourthRows { coordinates: self.coordinates.rows() }
     }
 
     fn third_rows(&self) -> ThirdRows {
@@ -192,7 +211,7 @@ impl Registry {
     }
 
     fn from_rows(rows: Rows) -> Result<Registry, String> {
-        let Rows { first, second, third, fourth } = rows;
+        let Rows { first, second, third, fourth, fifth } = rows;
         let SecondRows { queries, queries_changed, acl, connect, staged } = second;
         let mut registry = Registry::from_first(first)?;
         for (body, created, modified) in queries {
@@ -204,6 +223,7 @@ impl Registry {
         registry.staged = staged;
         registry.autopilot = third.autopilot;
         registry.coordinates = CoordinateTable::from_rows(fourth.coordinates);
+        registry.mesh = MeshTable::from_rows(fifth.mesh, registry.instances.iter())?;
         Ok(registry)
     }
 

@@ -14,7 +14,9 @@ pub mod command;
 mod config_entry;
 mod connect;
 mod coordinate;
+mod free;
 mod kv;
+mod mesh;
 mod query;
 pub mod restore;
 mod session;
@@ -37,6 +39,7 @@ use acl::AclTables;
 use config_entry::ConfigTable;
 use connect::ConnectTable;
 use coordinate::CoordinateTable;
+use mesh::MeshTable;
 use query::QueryTable;
 use slots::SlotTable;
 
@@ -78,6 +81,7 @@ pub struct Registry {
     queries: QueryTable,
     autopilot: Option<AutopilotRow>,
     coordinates: CoordinateTable,
+    mesh: MeshTable,
     staged: Option<restore::Staged>,
     tables: Tables,
     /// How often this process replaced the state whole. Not part of the state, and never written.

@@ -10,6 +10,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
+use super::free::Free;
 
 /// How many departed instances are remembered at least.
 const KEPT_MIN: usize = 16;
@@ -37,53 +38,6 @@ struct Slots {
     free: Free,
     /// When its last instance departed, if none is left.
     gone: Option<Index>,
-}
-
-/// What is neither held nor kept, as ranges: the end of each, which is not in it, by its start.
-#[derive(Debug, Clone)]
-struct Free(OrdMap<u32, u32>);
-
-impl Default for Free {
-    fn default() -> Free {
-        Free(OrdMap::unit(0, u32::MAX))
-    }
-}
-
-impl Free {
-    /// Everything but some slots, in any order; nothing if one is given twice or is none.
-    fn without(mut used: Vec<u32>) -> Option<Free> {
-        used.sort_unstable();
-        if used.last() == Some(&u32::MAX) {
-            return None;
-        }
-        let mut free = OrdMap::new();
-        let mut start = 0;
-        for slot in used.into_iter().chain([u32::MAX]) {
-            if slot > start {
-                free.insert(start, slot);
-            } else if slot < start {
-                return None;
-            }
-            start = slot.saturating_add(1);
-        }
-        Some(Free(free))
-    }
-
-    /// The lowest one.
-    fn take(&mut self) -> u32 {
-        let (start, end) = self.0.get_min().copied().expect("fewer than four thousand million instances have a slot");
-        self.0.remove(&start);
-        if start + 1 < end {
-            self.0.insert(start + 1, end);
-        }
-        start
-    }
-
-    fn give_back(&mut self, slot: u32) {
-        let end = self.0.remove(&(slot + 1)).unwrap_or(slot + 1);
-        let before = self.0.get_prev(&slot).filter(|(_, end)| **end == slot).map(|(start, _)| *start);
-        self.0.insert(before.unwrap_or(slot), end);
-    }
 }
 
 /// The slots of one service in a checkpoint.
@@ -177,7 +131,7 @@ impl SlotTable {
                 fact(used.insert(*slot).is_none(), &|| format!("slot {slot} of service {service} is given twice"))?;
             }
             let free = Free::without(used.into_iter().collect());
-            let whole = free.is_some_and(|free| free.0 == slots.free.0);
+            let whole = free.is_some_and(|free| free == slots.free);
             fact(whole, &|| format!("service {service} has slots that are given and free, or neither"))?;
             let bounded = kept <= live.max(KEPT_MIN) && kept == slots.departed.len();
             fact(bounded, &|| format!("service {service} remembers {kept} beside {live}"))?;

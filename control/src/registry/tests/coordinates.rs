@@ -78,7 +78,9 @@ fn places_are_in_checkpoints() {
     let read = Registry::read_from(&mut bytes(&registry).as_slice()).unwrap();
     assert_eq!(read.place_of(&node_name(0)), registry.place_of(&node_name(0)));
     assert_eq!(bytes(&read), bytes(&registry));
-    for old in registry.old_bytes() {
+    let [rest @ .., with_places] = registry.old_bytes();
+    assert_eq!(Registry::read_from(&mut with_places.as_slice()).unwrap().places().count(), 1);
+    for old in rest {
         let read = Registry::read_from(&mut old.as_slice()).unwrap();
         assert_eq!((read.places().count(), read.coordinates_index()), (0, Index::ZERO), "there were none then");
     }

@@ -3,6 +3,7 @@
 mod acl;
 mod config_entries;
 mod coordinates;
+mod mesh;
 mod queries;
 mod restore;
 mod sessions;
@@ -36,13 +37,19 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn instance() -> impl Strategy<Value = Instance> {
-    (0u8..4, 0u8..3, 0u16..2, proptest::collection::vec(0u8..2, 0..2)).prop_map(|(id, service, port, tags)| Instance {
-        id: InstanceId::parse(&format!("i{id}")).unwrap(),
-        service: ServiceName::parse(&format!("svc{service}")).unwrap(),
-        port,
-        tags: tags.into_iter().map(|tag| format!("t{tag}")).collect::<Tags>(),
-        ..Instance::default()
-    })
+    (0u8..4, 0u8..3, 0u16..2, proptest::collection::vec(0u8..2, 0..2), 0u8..6).prop_map(
+        |(id, service, port, tags, mesh)| Instance {
+            id: InstanceId::parse(&format!("i{id}")).unwrap(),
+            service: ServiceName::parse(&format!("svc{service}")).unwrap(),
+            port,
+            tags: tags.into_iter().map(|tag| format!("t{tag}")).collect::<Tags>(),
+            // Some speak for another service, some for their own.
+            kind: if mesh < 2 { "connect-proxy".into() } else { Text::default() },
+            proxy: format!("{{\"DestinationServiceName\":\"SVC{mesh}\"}}").into(),
+            connect_native: mesh == 2,
+            ..Instance::default()
+        },
+    )
 }
 
 fn status() -> impl Strategy<Value = CheckStatus> {
