@@ -82,7 +82,6 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /nope", "=header x-consul-default-acl-policy", "2.4: on all answers below /v1; harmless elsewhere"),
     ("GET /v1/catalog/services?filter", "=consul", "9.3: only instances that match the filter contribute"),
     ("GET /v1/catalog/services?filter", "=min", "9.3: only instances that match the filter contribute"),
-    ("GET /v1/kv/a?cached", "=header x-cache", "2.4: X-Cache on cache-able reads with ?cached"),
     ("GET /v1/connect/", "=header x-consul-effective-consistency", "2.4: connect reads carry the same header set"),
     ("GET /v1/connect/ca/configuration", "=Config.RotationPeriod", "20.1: Config has RotationPeriod"),
     ("GET /v1/agent/connect/ca/leaf/", "=header x-consul-knownleader", "2.4: leaf carries the index header set"),

@@ -4,12 +4,13 @@
 //! so for DNS. `table` makes the page of conformance of what they find. `compare` finds every difference in status,
 //! headers and JSON after indexes, ids, ports and times are made alike. `differences` lists the ones that are meant,
 //! each with the line of the contract that asks for it; `acl_differences` does so for
-//! the recording of a node with access control. `vectors` is the contract's table.
+//! the recording of a node with access control. `vectors` is the contract's table, and `reads` asks what is in neither.
 
 mod acl_differences;
 mod compare;
 mod differences;
 mod names;
+mod reads;
 mod recorded;
 mod replay;
 mod table;

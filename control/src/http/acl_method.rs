@@ -8,6 +8,7 @@ use callboard_proto::acl::Level;
 use callboard_proto::acl::rows::{AuthMethodRow, BindingRuleRow};
 use callboard_proto::api::acl::{AuthMethod, BindVars, BindingRule};
 use callboard_proto::duration::GoDuration;
+use callboard_proto::filter::shapes::{AuthMethods, BindingRules};
 use callboard_proto::text::Text;
 use http::StatusCode;
 
@@ -31,7 +32,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/auth-methods",
         operations: &[get("The auth methods, without their settings", |call| Box::pin(methods(call)))
-            .with(&[READ])
+            .with(&[READ, FILTER])
             .gives(shaped::<Vec<AuthMethod>>())],
     },
     Route {
@@ -54,7 +55,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/binding-rules",
         operations: &[get("The binding rules", |call| Box::pin(rules(call)))
-            .with(&[READ, WHICH])
+            .with(&[READ, FILTER, WHICH])
             .gives(shaped::<Vec<BindingRule>>())],
     },
     Route {
@@ -107,7 +108,8 @@ fn shown_rule(row: &BindingRuleRow) -> BindingRule {
 
 async fn methods(call: &Call<'_>) -> Result<Response, Failure> {
     let listed = |row: &Arc<AuthMethodRow>| AuthMethod { config: None, ..shown_method(row) };
-    rows(call, AclTopic::AuthMethods, |registry| registry.acl_auth_methods().map(listed).collect()).await
+    rows::<AuthMethods, _>(call, AclTopic::AuthMethods, |registry| registry.acl_auth_methods().map(listed).collect())
+        .await
 }
 
 async fn method(call: &Call<'_>) -> Result<Response, Failure> {
@@ -122,7 +124,7 @@ async fn rules(call: &Call<'_>) -> Result<Response, Failure> {
     let wanted =
         |row: &&Arc<BindingRuleRow>| of.as_ref().is_none_or(|method| row.auth_method.eq_ignore_ascii_case(method));
     let shown = |registry: &Registry| registry.acl_binding_rules().filter(wanted).map(|row| shown_rule(row)).collect();
-    rows::<BindingRule>(call, AclTopic::BindingRules, shown).await
+    rows::<BindingRules, BindingRule>(call, AclTopic::BindingRules, shown).await
 }
 
 async fn rule(call: &Call<'_>) -> Result<Response, Failure> {

@@ -8,6 +8,7 @@ use callboard_proto::acl::rows::PolicyRow;
 use callboard_proto::acl::templates::{Template, hcl};
 use callboard_proto::api::acl::{Policy, PolicyRequest, TemplateShown, TemplateVariables};
 use callboard_proto::api::decode::{Unknown, from_slice};
+use callboard_proto::filter::shapes::Policies;
 use callboard_proto::text::Text;
 use http::StatusCode;
 
@@ -28,7 +29,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/policies",
         operations: &[get("The policies, without their rules", |call| Box::pin(list(call)))
-            .with(&[READ])
+            .with(&[READ, FILTER])
             .gives(shaped::<Vec<Policy>>())],
     },
     Route {
@@ -102,7 +103,7 @@ async fn list(call: &Call<'_>) -> Result<Response, Failure> {
         policies.sort_by(|one, other| one.name.cmp(&other.name));
         policies
     };
-    rows(call, AclTopic::Policies, shown).await
+    rows::<Policies, _>(call, AclTopic::Policies, shown).await
 }
 
 async fn by_id(call: &Call<'_>) -> Result<Response, Failure> {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use callboard_proto::Index;
 use callboard_proto::acl::{Level, Resource};
+use callboard_proto::filter::{Document, Shape};
 use http::StatusCode;
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::acl::absent;
 use super::blocking::{Answer, Question, read};
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
+use super::select::filter;
 use crate::acl::{Access, Denial};
 use crate::registry::{AclTopic, Registry, Topic};
 
@@ -52,16 +54,22 @@ impl<F: Fn(&Registry) -> Option<Bytes>> Question for Shown<F> {
     }
 }
 
-/// Answers with the rows of a table.
-pub(super) async fn rows<T: Serialize>(
+/// Answers with the rows of a table that the filter of the read keeps.
+pub(super) async fn rows<S: Shape, T: Serialize>(
     call: &Call<'_>,
     table: AclTopic,
     rows: impl Fn(&Registry) -> Vec<T> + Send + Sync,
 ) -> Result<Response, Failure> {
     call.acl_enabled()?;
+    let options = call.read_options()?;
+    let filter = filter::<Document<S>>(&options)?;
     let pretty = call.pretty();
-    let find = move |registry: &Registry| Some(encode(&rows(registry), pretty));
-    read(call, &call.read_options()?, &Shown { table, find, missing: None }).await
+    let find = move |registry: &Registry| {
+        let mut rows = rows(registry);
+        rows.retain(|row| filter.matches(&Document::of(row)));
+        Some(encode(&rows, pretty))
+    };
+    read(call, &options, &Shown { table, find, missing: None }).await
 }
 
 /// Answers with one row of a table.

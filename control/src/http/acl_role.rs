@@ -6,6 +6,7 @@ use callboard_proto::Index;
 use callboard_proto::acl::Level;
 use callboard_proto::acl::rows::RoleRow;
 use callboard_proto::api::acl::{Given, Role, RoleRequest};
+use callboard_proto::filter::shapes::Roles;
 use callboard_proto::text::Text;
 use http::StatusCode;
 
@@ -26,7 +27,9 @@ const WHICH: &[Parameter] = &[parameter("policy", "Only roles with this policy, 
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/roles",
-        operations: &[get("The roles", |call| Box::pin(list(call))).with(&[READ, WHICH]).gives(shaped::<Vec<Role>>())],
+        operations: &[get("The roles", |call| Box::pin(list(call)))
+            .with(&[READ, FILTER, WHICH])
+            .gives(shaped::<Vec<Role>>())],
     },
     Route {
         path: "/v1/acl/role",
@@ -83,7 +86,7 @@ async fn list(call: &Call<'_>) -> Result<Response, Failure> {
         roles.sort_by(|one, other| one.name.cmp(&other.name));
         roles
     };
-    rows(call, AclTopic::Roles, shown).await
+    rows::<Roles, _>(call, AclTopic::Roles, shown).await
 }
 
 async fn by_id(call: &Call<'_>) -> Result<Response, Failure> {

@@ -7,6 +7,7 @@ use callboard_proto::Index;
 use callboard_proto::acl::rows::TokenRow;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::acl::{Expanded, Given, HIDDEN, Link, Token, TokenRequest, timestamp};
+use callboard_proto::filter::{Document, Filter, shapes};
 use callboard_proto::text::Text;
 use http::StatusCode;
 
@@ -19,6 +20,7 @@ use super::describe::*;
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
 use super::routes::{Route, delete, get, put};
+use super::select::filter;
 use crate::acl::{Access, Denial, Secret};
 use crate::registry::{AclTopic, Registry, Topic};
 
@@ -36,7 +38,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/acl/tokens",
         operations: &[get("The tokens", |call| Box::pin(list(call)))
-            .with(&[READ, WHICH])
+            .with(&[READ, FILTER, WHICH])
             .gives(shaped::<Vec<Token>>())],
     },
     Route {
@@ -116,6 +118,7 @@ struct Tokens {
     role: Option<String>,
     method: Option<String>,
     service: Option<String>,
+    filter: Filter<Document<shapes::Tokens>>,
     pretty: bool,
 }
 
@@ -152,7 +155,9 @@ impl Question for Tokens {
 
     fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         let rows = registry.acl_tokens().filter(|row| self.wants(registry, row));
-        let tokens = rows.map(|row| Token { legacy: Some(false), ..shown(registry, row, HIDDEN) });
+        let tokens = rows
+            .map(|row| Token { legacy: Some(false), ..shown(registry, row, HIDDEN) })
+            .filter(|token| self.filter.matches(&Document::of(token)));
         Answer::Json(encode(&tokens.collect::<Vec<_>>(), self.pretty))
     }
 }
@@ -166,6 +171,7 @@ async fn list(call: &Call<'_>) -> Result<Response, Failure> {
         role: wanted("role"),
         method: wanted("authmethod"),
         service: wanted("servicename"),
+        filter: filter(&options)?,
         pretty: call.pretty(),
     };
     read(call, &options, &question).await

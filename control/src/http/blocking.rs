@@ -42,6 +42,10 @@ pub(super) trait Question {
     fn key(&self) -> Option<String> {
         None
     }
+    /// Whether Consul's agents answer it from a cache where that is allowed.
+    fn is_cacheable(&self) -> bool {
+        false
+    }
     /// What the caller must be allowed to do to get any answer.
     fn permit(&self, _access: &Access) -> Result<(), Denial> {
         Ok(())
@@ -139,6 +143,9 @@ fn answer<Q: Question>(call: &Call<'_>, options: &ReadOptions, question: &Q, vie
         Answer::Ready(response) => *response,
     };
     stamp(&mut response, index, view, options);
+    if options.cached && question.is_cacheable() {
+        stamp_cache(&mut response);
+    }
     if left_out.unwrap_or_else(|| access.left_out()) {
         reply::tell_left_out(&mut response);
     }
@@ -153,10 +160,12 @@ pub(super) fn stamp(response: &mut Response, index: Index, view: &View, options:
     headers.insert(LAST_CONTACT, HeaderValue::from(view.last_contact.as_millis() as u64));
     headers.insert(CONSISTENCY, HeaderValue::from_static(options.consistency.as_str()));
     headers.insert(BACKEND, HeaderValue::from_static("blocking-query"));
-    if options.cached {
-        // Every read is answered from the newest state, so none is ever a hit of an older one.
-        headers.insert(CACHE, HeaderValue::from_static("MISS"));
-    }
+}
+
+/// Says that no cache answered: every read is answered from the newest state, so none is ever a hit of an older one, and
+/// whatever `Cache-Control` asks for holds.
+pub(super) fn stamp_cache(response: &mut Response) {
+    response.headers_mut().insert(CACHE, HeaderValue::from_static("MISS"));
 }
 
 /// Writes the part of a question's key that the common options make up.
@@ -169,6 +178,9 @@ pub(super) fn common_key(kind: &str, argument: &str, options: &ReadOptions, pret
     if let Some(filter) = &options.filter {
         // Writing to a String cannot fail.
         let _ = write!(key, "\nf{filter}");
+    }
+    if let Some(peer) = &options.peer {
+        let _ = write!(key, "\np{peer}");
     }
     for (name, value) in &options.node_meta {
         let _ = write!(key, "\nm{name}\n{value}");

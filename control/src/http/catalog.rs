@@ -9,7 +9,7 @@ use callboard_proto::filter::Filter;
 use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName, ServiceName};
 
-use super::blocking::{Answer, Question, common_key, read};
+use super::blocking::{Answer, Question, common_key, read, stamp_cache};
 use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
@@ -70,7 +70,11 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 fn datacenters(call: &Call<'_>) -> Result<Response, Failure> {
-    Ok(json(&[call.api.datacenter()], call.pretty()))
+    let mut response = json(&[call.api.datacenter()], call.pretty());
+    if call.params.has("cached") {
+        stamp_cache(&mut response);
+    }
+    Ok(response)
 }
 
 struct Nodes {
@@ -123,7 +127,7 @@ struct Services {
 impl Services {
     /// Whether rows of nodes decide what is shown.
     fn looks_at_nodes(&self) -> bool {
-        !self.options.node_meta.is_empty() || self.options.filter.is_some()
+        !self.options.node_meta.is_empty() || self.options.filter.is_some() || self.options.peer.is_some()
     }
 }
 
@@ -142,6 +146,10 @@ impl Question for Services {
 
     fn key(&self) -> Option<String> {
         Some(common_key("services", "", &self.options, self.pretty))
+    }
+
+    fn is_cacheable(&self) -> bool {
+        true
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
@@ -198,6 +206,10 @@ impl Question for ServiceNodes {
         Some(key)
     }
 
+    fn is_cacheable(&self) -> bool {
+        true
+    }
+
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let mut services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))
@@ -252,7 +264,8 @@ impl Question for OneNode {
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
-        let node = registry.node(&self.name).filter(|node| sees_node(access, node));
+        let local = self.options.peer.is_none();
+        let node = registry.node(&self.name).filter(|node| local && sees_node(access, node));
         let shown = node.is_some();
         let node = node.map(|node| NodeShown::of(node, &self.datacenter));
         let services = registry

@@ -7,6 +7,8 @@ use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::config::ConfigShown;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::config_entry::{ConfigEntry, EntryError, EntryKind};
+use callboard_proto::filter::shapes::ConfigEntries;
+use callboard_proto::filter::{Document, Filter};
 use callboard_proto::text::Text;
 use http::StatusCode;
 
@@ -16,6 +18,7 @@ use super::kv::index;
 use super::reply::{self, Failure, Response, encode, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{self, Route};
+use super::select::filter;
 use crate::acl::{Access, Denial};
 use crate::registry::{Command, ConfigRow, Outcome, Registry, Topic};
 
@@ -33,7 +36,7 @@ pub(super) const ROUTES: &[Route] = &[
         operations: &[
             routes::get("The config entries of a kind, or one of them", |call| Box::pin(get(call)))
                 .of("kind")
-                .with(&[READ])
+                .with(&[READ, FILTER])
                 .gives(either::<Vec<ConfigShown>, ConfigShown>()),
             routes::delete("Removes a config entry", |call| Box::pin(delete(call)))
                 .of("kind")
@@ -72,8 +75,8 @@ async fn get(call: &Call<'_>) -> Result<Response, Failure> {
     let kind = parse(kind)?;
     let pretty = call.pretty();
     if name.is_empty() {
-        read(call, &options, &Entries { kind, pretty, key: common_key("config", kind.as_str(), &options, pretty) })
-            .await
+        let key = common_key("config", kind.as_str(), &options, pretty);
+        read(call, &options, &Entries { kind, filter: filter(&options)?, pretty, key }).await
     } else {
         one(call, &options, kind, name).await
     }
@@ -144,6 +147,7 @@ fn show(row: &ConfigRow) -> ConfigShown {
 /// Every entry of a kind.
 struct Entries {
     kind: EntryKind,
+    filter: Filter<Document<ConfigEntries>>,
     pretty: bool,
     key: String,
 }
@@ -166,7 +170,11 @@ impl Question for Entries {
             reading(self.kind, row.entry.name())
                 .is_none_or(|(resource, name)| access.allows(resource, name, Level::Read))
         };
-        Answer::Json(encode(&registry.configs(self.kind).filter(shown).map(show).collect::<Vec<_>>(), self.pretty))
+        let rows = registry.configs(self.kind).filter(shown).map(show);
+        Answer::Json(encode(
+            &rows.filter(|row| self.filter.matches(&Document::of(row))).collect::<Vec<_>>(),
+            self.pretty,
+        ))
     }
 }
 

@@ -152,6 +152,10 @@ impl Question for Roots {
         registry.ca_index()
     }
 
+    fn is_cacheable(&self) -> bool {
+        true
+    }
+
     fn answer(&self, registry: &Registry, _access: &Access) -> Answer {
         if self.pem {
             let all: String = registry.ca_roots().map(|root| &*root.certificate).collect();

@@ -143,6 +143,7 @@ pub(super) const FILTER: &[Parameter] = &[parameter("filter", "Only rows that th
 /// Which nodes' rows are wanted, and in which order.
 pub(super) const NODES: &[Parameter] = &[
     parameter("node-meta", "Only rows of nodes with this key:value pair", Value::Texts),
+    parameter("peer", "Only rows that this other cluster shares; none shares any", Value::Text),
     parameter("near", "Sorts by distance from this node", Value::Text),
 ];
 

@@ -83,6 +83,10 @@ impl Question for Chained {
         KINDS.into_iter().map(|kind| registry.config_index(kind)).fold(registry.ca_index(), Ord::max)
     }
 
+    fn is_cacheable(&self) -> bool {
+        true
+    }
+
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         // Rights may have gone while it waited.
         if !access.allows(Resource::Service, &self.service, Level::Read) {

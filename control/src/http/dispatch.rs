@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use callboard_proto::api::meta::TOKEN;
 use callboard_proto::api::query::Params;
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
@@ -59,6 +59,7 @@ async fn answer(
     begun: Instant,
 ) -> (Option<usize>, Response) {
     let accept_text = parts.headers.get(http::header::ACCEPT).is_some_and(|accept| accept == "text/plain");
+    let cache_control = parts.headers.get(CACHE_CONTROL).cloned();
     let (method, target) = (parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned());
     let from = forwarded_for(&parts.headers).or(peer);
     let token = if api.acl.is_enabled() { token(&parts.headers) } else { None };
@@ -94,7 +95,8 @@ async fn answer(
                     Some(text) if api.acl.is_enabled() => Some(Secret::new(text)),
                     _ => token,
                 };
-                let mut call = Call { api, rest, params, query, accept_text, from, token, body: body.take() };
+                let mut call =
+                    Call { api, rest, params, query, accept_text, cache_control, from, token, body: body.take() };
                 let answer = (operation.run)(&mut call).await;
                 *body = call.body.take();
                 answer

@@ -102,6 +102,10 @@ impl Question for ServiceHealth {
         Some(key)
     }
 
+    fn is_cacheable(&self) -> bool {
+        true
+    }
+
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let mut entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))

@@ -252,6 +252,10 @@ impl Question for Matching {
         index(registry)
     }
 
+    fn is_cacheable(&self) -> bool {
+        true
+    }
+
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
         let all = all(registry);
         let of = |name: &String| {

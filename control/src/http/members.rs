@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use callboard_proto::acl::{Level, Resource};
+use callboard_proto::filter::Document;
+use callboard_proto::filter::shapes::Members;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -10,6 +12,7 @@ use super::describe::*;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes::{Route, get, now, put};
+use super::select::filter;
 use crate::cluster::{Card, Member, MemberRole, MemberStatus};
 use crate::identity::VERSION;
 
@@ -18,7 +21,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/v1/agent/members",
         operations: &[get("The members of the cluster", |call| now(members(call)))
-            .with(&[MEMBERS])
+            .with(&[MEMBERS, FILTER])
             .gives(shaped::<Vec<BTreeMap<String, Value>>>())],
     },
     Route {
@@ -102,7 +105,8 @@ fn members(call: &Call<'_>) -> Result<Response, Failure> {
     // Of the wide area, a node knows the servers of its own datacenter.
     let asked: Vec<&Member> = roll.iter().filter(|member| !wan || member.card.is_server()).collect();
     let may = |member: &&&Member| access.may(Resource::Node, member.name.as_str(), Level::Read);
-    let members: Vec<Value> = asked
+    let filter = filter::<Document<Members>>(&call.read_options()?)?;
+    let seen: Vec<Value> = asked
         .iter()
         .filter(may)
         .map(|member| {
@@ -114,8 +118,10 @@ fn members(call: &Call<'_>) -> Result<Response, Failure> {
             row
         })
         .collect();
+    let left_out = seen.len() < asked.len();
+    let members: Vec<Value> = seen.into_iter().filter(|row| filter.matches(&Document::of(row))).collect();
     let mut response = reply::json(&members, call.pretty());
-    if members.len() < asked.len() {
+    if left_out {
         reply::tell_left_out(&mut response);
     }
     Ok(response)

@@ -9,7 +9,7 @@ use callboard_proto::prepared::{DEFINITION_MAX, QueryDefinition, uuid_form};
 use callboard_proto::text::Text;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::blocking::{Answer, Question, read, stamp};
+use super::blocking::{Answer, Question, read, stamp, stamp_cache};
 use super::describe::*;
 use super::health;
 use super::reply::{self, Failure, Response, encode, json};
@@ -242,6 +242,9 @@ async fn execute(call: &Call<'_>, options: &ReadOptions, query: &str) -> Result<
     };
     let mut response = json(&result, call.pretty());
     stamp(&mut response, Index(1), &view, options);
+    if options.cached {
+        stamp_cache(&mut response);
+    }
     if access.left_out() {
         reply::tell_left_out(&mut response);
     }

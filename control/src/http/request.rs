@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::agent::{NODE_ADDRESS_PARAM, NODE_PARAM};
-use callboard_proto::api::query::{NEAR_AGENT, Params, ReadOptions};
+use callboard_proto::api::query::{NEAR_AGENT, Params, QueryError, ReadOptions, check_cache_control};
 use callboard_proto::api::valid::{self, InvalidRequest};
 use callboard_proto::{Node, NodeName};
+use http::HeaderValue;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
@@ -34,6 +35,8 @@ pub(super) struct Call<'a> {
     /// The query as it was sent.
     pub(super) query: &'a str,
     pub(super) accept_text: bool,
+    /// What is asked of caches.
+    pub(super) cache_control: Option<HeaderValue>,
     /// Where it comes from, as far as that is known.
     pub(super) from: Option<IpAddr>,
     /// The token that was given; none without access control.
@@ -46,6 +49,9 @@ impl Call<'_> {
     /// The options that every read understands, for our datacenter.
     pub(super) fn read_options(&self) -> Result<ReadOptions, Failure> {
         let mut options = ReadOptions::from_params(&self.params)?;
+        if let Some(asked) = self.cache_control.as_ref().filter(|_| options.cached) {
+            check_cache_control(asked.to_str().map_err(|_| QueryError::CacheControl)?)?;
+        }
         self.is_ours(options.datacenter.as_deref().unwrap_or(""))?;
         if options.near.as_deref() == Some(NEAR_AGENT) {
             options.near = Some(self.api.identity.node_name.to_string());

@@ -53,6 +53,8 @@ pub(super) fn sort_near<T>(registry: &Registry, options: &ReadOptions, rows: &mu
 /// The filter of a read, bound to the rows that it shows.
 pub(super) fn filter<R: Fields>(options: &ReadOptions) -> Result<Filter<R>, Failure> {
     match &options.filter {
+        // No other cluster shares anything with this one.
+        _ if options.peer.is_some() => Ok(Filter::none()),
         None => Ok(Filter::all()),
         Some(text) => Ok(Filter::parse(text)?),
     }

@@ -133,6 +133,8 @@ pub struct ReadOptions {
     pub node_meta: Vec<(String, String)>,
     /// Which datacenter is asked.
     pub datacenter: Option<String>,
+    /// Only rows that this other cluster shares.
+    pub peer: Option<String>,
     /// Whether the agent's cache may answer.
     pub cached: bool,
     /// Whether the answer is for people.
@@ -160,6 +162,9 @@ pub enum QueryError {
     /// Two parameters exclude each other.
     #[error("Cannot specify ?{0} with ?consistent, conflicting semantics.")]
     Conflict(&'static str),
+    /// A directive of the header `Cache-Control` has no sense.
+    #[error("Invalid Cache-Control header.")]
+    CacheControl,
     /// `passing` is neither empty nor a boolean.
     #[error("Invalid value for ?passing")]
     Passing,
@@ -211,6 +216,7 @@ impl ReadOptions {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect(),
             datacenter: params.filled("dc").map(str::to_lowercase),
+            peer: params.filled("peer").map(str::to_owned),
             cached,
             pretty: params.has("pretty"),
         })
@@ -248,10 +254,33 @@ impl ReadOptions {
         if let Some(datacenter) = &self.datacenter {
             put("dc", &escape(datacenter));
         }
+        if let Some(peer) = &self.peer {
+            put("peer", &escape(peer));
+        }
         if self.cached {
             put("cached", &"");
         }
     }
+}
+
+/// Refuses the `Cache-Control` of a cached read if a directive that counts has no sense: `max-age` and `stale-if-error`
+/// take seconds, `must-revalidate` takes nothing. Others are passed over, as everywhere in HTTP (RFC 9111, 5.2).
+///
+/// # Errors
+/// [`QueryError::CacheControl`].
+pub fn check_cache_control(header: &str) -> Result<(), QueryError> {
+    for directive in header.split(',').map(str::trim) {
+        let (name, value) = directive.split_once('=').map_or((directive, None), |(name, value)| (name, Some(value)));
+        let fits = match name.trim().to_ascii_lowercase().as_str() {
+            "max-age" | "stale-if-error" => value.is_some_and(|seconds| seconds.trim().parse::<u32>().is_ok()),
+            "must-revalidate" => value.is_none(),
+            _ => true,
+        };
+        if !fits {
+            return Err(QueryError::CacheControl);
+        }
+    }
+    Ok(())
 }
 
 /// Reads a flag that is off when absent, on when empty, and else a boolean in Go's spelling.
@@ -290,6 +319,16 @@ mod tests {
         assert_eq!(read("stale=false").unwrap().consistency, Consistency::Stale);
         assert_eq!(read("consistent").unwrap().consistency, Consistency::Consistent);
         assert!(read("pretty=").unwrap().pretty);
+    }
+
+    #[test]
+    fn what_is_asked_of_caches_must_have_a_sense() {
+        for fine in ["", "max-age=0", "Max-Age=3, must-revalidate , stale-if-error=9", "no-cache", "private=\"a\""] {
+            assert_eq!(check_cache_control(fine), Ok(()), "{fine}");
+        }
+        for wrong in ["max-age", "max-age=", "max-age=-1", "no-cache, stale-if-error=x", "must-revalidate=1"] {
+            assert_eq!(check_cache_control(wrong), Err(QueryError::CacheControl), "{wrong}");
+        }
     }
 
     #[test]

@@ -67,6 +67,9 @@ fn follow(value: Value<'_>, path: &[Step], check: &Check) -> bool {
         (Value::Keyed(map), Step::Key(key)) => follow(map.at(key), rest, check),
         (Value::Json(Json::Array(list)), _) => list.iter().any(|item| follow(Value::Json(item), path, check)),
         (Value::Json(object), Step::Field(_, name)) => follow(Value::Json(json::member(object, name)), rest, check),
+        (Value::Json(object), Step::Key(key)) => {
+            follow(object.get(key).map_or(Value::Missing, Value::Json), rest, check)
+        }
         (Value::Many(list), _) => list.any(&mut |item| follow(item, path, check)),
         // A way that ends early is a missing value; a row that contradicts its schema is treated alike.
         _ => check.holds(Value::Missing),

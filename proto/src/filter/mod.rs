@@ -5,7 +5,8 @@
 //! the wrong kind is therefore an error even when there are no rows. What comes out, [`Filter`], answers yes or no
 //! without allocating.
 //!
-//! Which types are rows, and what their fields are called, is in `rows`. The HTTP routes of the control node and of
+//! Which types are rows, and what their fields are called, is in `rows`, and in [`shapes`] for rows that are judged by
+//! their JSON. The HTTP routes of the control node and of
 //! the sidecar call [`Filter::parse`] once a request. Every bound on remote text is a constant of this file.
 
 mod bind;
@@ -16,6 +17,7 @@ mod lexer;
 mod parser;
 mod rows;
 mod schema;
+pub mod shapes;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use std::marker::PhantomData;
 pub use error::Error;
 pub use expression::{Comparison, Expression, Literal, Operator, Selector};
 pub use schema::{Field, Fields, Keyed, Kind, Leaf, Many, Schema, Value};
+pub use shapes::{Document, Shape};
 
 /// The longest accepted expression, in bytes.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
@@ -75,6 +78,12 @@ impl<R: Fields> Filter<R> {
     #[must_use]
     pub fn all() -> Self {
         Self { test: bind::Test::All(Vec::new()), rows: PhantomData }
+    }
+
+    /// Returns the filter that keeps no row.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { test: bind::Test::Any(Vec::new()), rows: PhantomData }
     }
 
     /// Says whether the row satisfies the expression.
