@@ -141,3 +141,48 @@ fn an_event_is_heard() {
     assert_eq!((refused.status, refused.text().as_str()), (500, "Cannot provide tag filter without service filter"));
     assert_eq!(http.put("/v1/event/fire/f", vec![b'x'; 600]).status, 500);
 }
+
+/// A proxy is shown with what the entries say of it to whoever asks for that, and a change of the entries is news to them.
+#[test]
+fn proxies_are_shown_as_they_are_to_be() {
+    let node = Node::dev();
+    let http = node.http;
+    let proxy = json!({"Name": "web-proxy", "Kind": "connect-proxy", "Port": 20000, "Proxy": {
+        "DestinationServiceName": "web", "Config": {"own": 1}}});
+    let _ = http.put_json("/v1/agent/service/register", &proxy).ok();
+    let all =
+        json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"own": 0, "other": 2}, "Mode": "transparent"});
+    assert_eq!(put(&http, &all).ok().json(), json!(true));
+    let paths = [
+        ("/v1/health/service/web-proxy", "/0/Service/Proxy"),
+        ("/v1/health/connect/web", "/0/Service/Proxy"),
+        ("/v1/catalog/service/web-proxy", "/0/ServiceProxy"),
+        ("/v1/catalog/connect/web", "/0/ServiceProxy"),
+        ("/v1/catalog/node-services/n1", "/Services/1/Proxy"),
+    ];
+    let shown = |path: &str, place: &str| http.get(path).ok().json().pointer(place).expect("a proxy").clone();
+    for (path, place) in paths {
+        let apart = shown(path, place);
+        assert_eq!((&apart["Config"], &apart["Mode"]), (&json!({"own": 1}), &json!("")), "{path}");
+        let merged = shown(&format!("{path}?merge-central-config"), place);
+        let expect = (&json!({"own": 1, "other": 2}), &json!("transparent"));
+        assert_eq!((&merged["Config"], &merged["Mode"]), expect, "{path}");
+    }
+    let waiters: Vec<_> = paths
+        .iter()
+        .map(|(path, place)| {
+            let asked = format!("{path}?merge-central-config");
+            let index = http.get(&asked).ok().index();
+            let waiter = thread::spawn(move || http.get(&format!("{asked}&index={index}&wait=60s")).ok().json());
+            (waiter, *place)
+        })
+        .collect();
+    node.until_waiters(5);
+    let defaults = json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http"});
+    assert_eq!(put(&http, &defaults).ok().json(), json!(true));
+    for (waiter, place) in waiters {
+        let news = waiter.join().expect("the waiter is answered");
+        let config = news.pointer(place).map(|proxy| proxy["Config"].clone());
+        assert_eq!(config, Some(json!({"own": 1, "other": 2, "protocol": "http"})));
+    }
+}

@@ -10,6 +10,7 @@ use callboard_proto::text::Text;
 use callboard_proto::{Index, NodeName, ServiceName};
 
 use super::blocking::{Answer, Question, common_key, read, stamp_cache};
+use super::central::Central;
 use super::describe::*;
 use super::reply::{Failure, Response, encode, json};
 use super::request::Call;
@@ -43,14 +44,14 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/catalog/service/",
         operations: &[get("The instances of a service", |call| Box::pin(service(call)))
             .of("service")
-            .with(&[READ, FILTER, NODES, TAGS])
+            .with(&[READ, FILTER, NODES, TAGS, CENTRAL])
             .gives(shaped::<Vec<CatalogService>>())],
     },
     Route {
         path: "/v1/catalog/connect/",
         operations: &[get("The instances that speak mesh TLS for a service", |call| Box::pin(connect(call)))
             .of("service")
-            .with(&[READ, FILTER, NODES, TAGS])
+            .with(&[READ, FILTER, NODES, TAGS, CENTRAL])
             .gives(shaped::<Vec<CatalogService>>())],
     },
     Route {
@@ -64,7 +65,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/catalog/node-services/",
         operations: &[get("A node with the list of its instances", |call| Box::pin(node_services(call)))
             .of("node")
-            .with(&[READ, FILTER])
+            .with(&[READ, FILTER, CENTRAL])
             .gives(shaped::<CatalogNodeServices>())],
     },
 ];
@@ -181,6 +182,7 @@ struct ServiceNodes {
     tags: Vec<String>,
     /// Only what speaks mesh TLS for it.
     connect: bool,
+    central: Central,
     options: ReadOptions,
     filter: Filter<CatalogService>,
     datacenter: Text,
@@ -189,11 +191,11 @@ struct ServiceNodes {
 
 impl Question for ServiceNodes {
     fn topics(&self) -> Vec<Topic> {
-        service_topics(&self.name, self.connect)
+        self.central.topics(service_topics(&self.name, self.connect))
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        service_index(registry, &self.name, self.connect)
+        self.central.index(registry, service_index(registry, &self.name, self.connect))
     }
 
     fn key(&self) -> Option<String> {
@@ -203,6 +205,7 @@ impl Question for ServiceNodes {
             key.push_str("\nt");
             key.push_str(tag);
         }
+        self.central.mark(&mut key);
         Some(key)
     }
 
@@ -214,7 +217,11 @@ impl Question for ServiceNodes {
         let mut services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
-            .map(|(node, instance)| CatalogService::of(node, instance, &self.datacenter))
+            .map(|(node, instance)| {
+                let mut shown = CatalogService::of(node, instance, &self.datacenter);
+                self.central.merge(registry, &instance.kind, &mut shown.service_proxy);
+                shown
+            })
             .filter(|service| self.filter.matches(service))
             .collect();
         sort_near(registry, &self.options, &mut services, |service| &service.node);
@@ -228,6 +235,7 @@ async fn service_nodes(call: &Call<'_>, connect: bool) -> Result<Response, Failu
         name: service_name(call.argument("Missing service name")?)?,
         tags: tags(call),
         connect,
+        central: Central::of(call),
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),
         pretty: call.pretty(),
@@ -248,6 +256,8 @@ async fn connect(call: &Call<'_>) -> Result<Response, Failure> {
 struct OneNode {
     name: NodeName,
     as_list: bool,
+    /// Only the list is asked for in that way.
+    central: Central,
     options: ReadOptions,
     filter: Filter<NodeService>,
     datacenter: Text,
@@ -256,11 +266,11 @@ struct OneNode {
 
 impl Question for OneNode {
     fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Nodes, Topic::Services]
+        self.central.topics(vec![Topic::Nodes, Topic::Services])
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        registry.nodes_index().max(registry.services_index())
+        self.central.index(registry, registry.nodes_index().max(registry.services_index()))
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
@@ -271,7 +281,11 @@ impl Question for OneNode {
         let services = registry
             .instances_on(&self.name)
             .filter(|instance| shown && access.allows(Resource::Service, instance.service.as_str(), Level::Read))
-            .map(|instance| NodeService::of(instance))
+            .map(|instance| {
+                let mut shown = NodeService::of(instance);
+                self.central.merge(registry, &instance.kind, &mut shown.proxy);
+                shown
+            })
             .filter(|service| self.filter.matches(service));
         Answer::Json(if self.as_list {
             encode(&CatalogNodeServices { node, services: services.collect() }, self.pretty)
@@ -287,6 +301,7 @@ async fn one_node(call: &Call<'_>, as_list: bool) -> Result<Response, Failure> {
     let question = OneNode {
         name: node_name(call.argument("Missing node name")?)?,
         as_list,
+        central: if as_list { Central::of(call) } else { Central::Apart },
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),
         pretty: call.pretty(),

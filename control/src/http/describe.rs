@@ -147,6 +147,10 @@ pub(super) const NODES: &[Parameter] = &[
     parameter("near", "Sorts by distance from this node", Value::Text),
 ];
 
+/// How proxies are shown.
+pub(super) const CENTRAL: &[Parameter] =
+    &[parameter("merge-central-config", "Proxies with what config entries say of them", Value::Flag)];
+
 /// Which network segment's rows are wanted.
 pub(super) const SEGMENT: &[Parameter] = &[parameter("segment", "Only nodes of this network segment", Value::Text)];
 

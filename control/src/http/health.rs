@@ -10,6 +10,7 @@ use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 
 use super::blocking::{Answer, Question, common_key, read};
+use super::central::Central;
 use super::describe::*;
 use super::reply::{Failure, Response, encode};
 use super::request::Call;
@@ -27,7 +28,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/health/service/",
         operations: &[get("The instances of a service with their checks", |call| Box::pin(service(call)))
             .of("service")
-            .with(&[READ, FILTER, NODES, TAGS, PASSING])
+            .with(&[READ, FILTER, NODES, TAGS, PASSING, CENTRAL])
             .gives(shaped::<Vec<ServiceEntry>>())],
     },
     Route {
@@ -36,7 +37,7 @@ pub(super) const ROUTES: &[Route] = &[
             Box::pin(connect(call))
         })
         .of("service")
-        .with(&[READ, FILTER, NODES, TAGS, PASSING])
+        .with(&[READ, FILTER, NODES, TAGS, PASSING, CENTRAL])
         .gives(shaped::<Vec<ServiceEntry>>())],
     },
     Route {
@@ -71,6 +72,7 @@ struct ServiceHealth {
     passing: bool,
     /// Whether each instance is shown with its slot.
     slots: bool,
+    central: Central,
     options: ReadOptions,
     filter: Filter<ServiceEntry>,
     datacenter: Text,
@@ -79,11 +81,11 @@ struct ServiceHealth {
 
 impl Question for ServiceHealth {
     fn topics(&self) -> Vec<Topic> {
-        service_topics(&self.name, self.connect)
+        self.central.topics(service_topics(&self.name, self.connect))
     }
 
     fn index(&self, registry: &Registry) -> Index {
-        service_index(registry, &self.name, self.connect)
+        self.central.index(registry, service_index(registry, &self.name, self.connect))
     }
 
     fn key(&self) -> Option<String> {
@@ -95,6 +97,7 @@ impl Question for ServiceHealth {
         if self.slots {
             key.push_str("\nS");
         }
+        self.central.mark(&mut key);
         for tag in &self.tags {
             key.push_str("\nt");
             key.push_str(tag);
@@ -112,6 +115,7 @@ impl Question for ServiceHealth {
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| {
                 let mut entry = entry(registry, node, instance, &self.datacenter);
+                self.central.merge(registry, &entry.service.kind, &mut entry.service.proxy);
                 entry.service.slot = if self.slots { registry.slot(&node.name, instance) } else { None };
                 entry
             })
@@ -151,6 +155,7 @@ async fn service_health(call: &Call<'_>, connect: bool) -> Result<Response, Fail
         connect,
         passing: passing(&call.params)?,
         slots: !connect && call.params.has(SLOTS_PARAM),
+        central: Central::of(call),
         filter: filter(&options)?,
         datacenter: call.api.datacenter().clone(),
         pretty: call.pretty(),

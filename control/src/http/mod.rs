@@ -21,6 +21,7 @@ mod autopilot;
 mod blocking;
 mod catalog;
 mod catalog_write;
+mod central;
 mod config;
 mod connect;
 mod connect_agent;

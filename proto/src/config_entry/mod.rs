@@ -5,6 +5,7 @@
 //! spelling of a key, but no unknown one); deserialising a [`ConfigEntry`] is the lenient door of a client, which
 //! passes over fields of a newer server. Written, an entry is what Consul answers: CamelCase, zero values left out.
 
+pub mod central;
 pub mod chain;
 pub mod compile;
 mod defaults;
