@@ -52,7 +52,12 @@ impl Registry {
             return Outcome::Refused(refusal);
         }
         match node_update {
-            NodeUpdate::Put => self.put_node(&key, node, change),
+            NodeUpdate::Put => {
+                if let Some(before) = self.renamed(&key, &node).map(|before| before.name.clone()) {
+                    self.deregister_node(&before, change);
+                }
+                self.put_node(&key, node, change);
+            }
             NodeUpdate::Ensure if !self.nodes.contains_key(&key) => self.put_node(&key, node, change),
             NodeUpdate::Ensure | NodeUpdate::Skip => {}
         }
@@ -85,13 +90,24 @@ impl Registry {
             && !node.id.is_empty()
             && !known.id.is_empty()
             && node.id != known.id
-            && self.check(key, SERF_HEALTH).is_some_and(|check| check.status != CheckStatus::Critical)
+            && self.is_alive(key)
         {
             return Err(Refusal::NameReserved {
                 id: node.id.clone(),
                 name: node.name.clone(),
                 holder: known.id.clone(),
                 address: known.address.clone(),
+            });
+        }
+        if update == NodeUpdate::Put
+            && let Some(before) = self.renamed(key, node)
+            && self.is_alive(&before.name.folded())
+        {
+            return Err(Refusal::NameReserved {
+                id: node.id.clone(),
+                name: before.name.clone(),
+                holder: before.id.clone(),
+                address: before.address.clone(),
             });
         }
         for new in checks {
@@ -107,6 +123,20 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// The node that this one was until now: it has the same id and another name.
+    fn renamed(&self, key: &NodeName, node: &Node) -> Option<&Arc<Node>> {
+        let is_new = self.nodes.get(key).is_none_or(|known| known.id != node.id);
+        if node.id.is_empty() || !is_new {
+            return None;
+        }
+        self.nodes.iter().find(|(other, known)| *other != key && known.id == node.id).map(|(_, known)| known)
+    }
+
+    /// Whether the agents hear of a node.
+    fn is_alive(&self, key: &NodeName) -> bool {
+        self.check(key, SERF_HEALTH).is_some_and(|check| check.status != CheckStatus::Critical)
     }
 
     fn put_node(&mut self, key: &NodeName, mut node: Node, change: &mut Change<'_>) {

@@ -4,6 +4,7 @@ mod acl;
 mod config_entries;
 mod coordinates;
 mod mesh;
+mod nodes;
 mod queries;
 mod restore;
 mod sessions;
@@ -29,8 +30,10 @@ fn node_name(n: u8) -> NodeName {
 }
 
 fn node() -> impl Strategy<Value = Node> {
-    (0u8..6, 0u8..2).prop_map(|(n, address)| Node {
+    // Few have an id, which may be another's: such a node has got another name.
+    (0u8..6, 0u8..2, 0u8..8).prop_map(|(n, address, id)| Node {
         name: node_name(n),
+        id: if id < 2 { format!("id{id}").into() } else { Text::default() },
         address: format!("10.0.0.{address}").into(),
         ..Node::default()
     })
