@@ -55,8 +55,11 @@ pub struct Status {
     pub checkpoint: u64,
     /// Index of the last entry no longer in the log, 0 when it is whole.
     pub purged: u64,
-    /// The members that vote.
+    /// The members that vote; while they change, those of before and those to come.
     pub voters: Vec<Peer>,
+    /// Whether it is agreed on who votes. While it is not, those of before have to agree as well as those to come
+    /// (Ongaro 2014, section 4.3), and it may be that nobody can be missed.
+    pub settled: bool,
     /// The members that only listen.
     pub learners: Vec<Peer>,
     /// On a leader: the last index each member is known to hold.
@@ -130,6 +133,8 @@ impl Status {
             checkpoint: metrics.snapshot.index().unwrap_or(0),
             purged: metrics.purged.index().unwrap_or(0),
             voters: members.voter_ids().map(peer).collect(),
+            settled: members.get_joint_config().len() == 1
+                && metrics.membership_config.log_id().index() <= metrics.local_committed.index(),
             learners: members.learner_ids().map(peer).collect(),
             matched: metrics
                 .replication

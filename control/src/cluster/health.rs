@@ -33,6 +33,31 @@ pub struct ServerHealth {
     pub since: Duration,
 }
 
+/// How all servers are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Each of them.
+    pub servers: Vec<ServerHealth>,
+    /// Whether it is agreed on which of them vote.
+    pub settled: bool,
+}
+
+impl Health {
+    /// Whether every server is healthy.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.servers.iter().all(|row| row.healthy)
+    }
+
+    /// How many servers can surely fail before no quorum is left: none while it is not agreed on who votes.
+    #[must_use]
+    pub fn tolerance(&self) -> u64 {
+        let voters = self.servers.iter().filter(|row| row.server.voter).count();
+        let healthy = self.servers.iter().filter(|row| row.server.voter && row.healthy).count();
+        if self.settled { healthy.saturating_sub(voters / 2 + 1) as u64 } else { 0 }
+    }
+}
+
 /// Since when each server is as it is.
 #[derive(Debug, Default)]
 pub(super) struct Steady {
@@ -100,9 +125,9 @@ impl Cluster {
     ///
     /// # Errors
     /// When no leader can be asked.
-    pub async fn health(&self) -> Result<Vec<ServerHealth>, Error> {
+    pub async fn health(&self) -> Result<Health, Error> {
         match self.run(Errand::Health).await? {
-            Errands::Health(rows) => Ok(rows),
+            Errands::Health(health) => Ok(health),
             Errands::Done | Errands::Held(_) | Errands::Beaten(_) | Errands::Transacted(_) => {
                 Err(Error::Forwarded("the leader answered another question".into()))
             }
@@ -110,15 +135,15 @@ impl Cluster {
     }
 
     /// How each server is, on the leader.
-    pub(super) fn health_here(&self) -> Result<Vec<ServerHealth>, Refused> {
+    pub(super) fn health_here(&self) -> Result<Health, Refused> {
         let registry = self.registry();
         let unset = || Refused::NotNow("nobody has led long enough".to_owned());
         let settings = &registry.autopilot().ok_or_else(unset)?.settings;
         let (status, followers) = (self.status(), self.router.raft.followers());
-        let mut rows = assess(self.servers(), &status, &followers, &self.members(), settings);
+        let mut servers = assess(self.servers(), &status, &followers, &self.members(), settings);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.shared.steady.note(&mut rows, now);
-        Ok(rows)
+        self.shared.steady.note(&mut servers, now);
+        Ok(Health { servers, settled: status.settled })
     }
 
     /// Writes the first settings, on the leader, unless there are any.
@@ -161,6 +186,21 @@ mod tests {
         check(&members, 1000, follower(3, 7, Some(0)), false, "the leader knows nothing of it");
         check(&members.failing(&["s2"]), 1000, follower(2, 7, Some(0)), false, "gossip gave it up");
         check(&Roll::of(&[("s1", 1, true)]), 1000, follower(2, 7, Some(0)), false, "gossip knows nothing of it");
+    }
+
+    #[test]
+    fn a_minority_may_fail_once_it_is_agreed_on_who_votes() {
+        let members = Roll::of(&[("s1", 1, true), ("s2", 2, true), ("s3", 3, true)]);
+        let status = Status { node_id: 1, term: 7, last_log: 1000, ..Status::default() };
+        let health = |answering: &[u64], settled| {
+            let servers = (1..=3).map(|id| server(id, 1000)).collect();
+            let followers: Vec<_> = answering.iter().map(|id| follower(*id, 7, Some(0))).collect();
+            Health { servers: assess(servers, &status, &followers, &members, &AutopilotSettings::usual()), settled }
+        };
+        assert_eq!((health(&[2, 3], true).tolerance(), health(&[2, 3], true).is_healthy()), (1, true));
+        assert_eq!(health(&[2, 3], false).tolerance(), 0);
+        assert_eq!((health(&[2], true).tolerance(), health(&[2], true).is_healthy()), (0, false));
+        assert_eq!(health(&[], true).tolerance(), 0);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use self::gossip::{
     Card, Gossip, GossipOptions, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions,
     Member, MemberRole, MemberStatus, Roll, Spoken, WORD_MAX, Word,
 };
-pub use self::health::ServerHealth;
+pub use self::health::{Health, ServerHealth};
 pub use self::leave::ForceLeaveError;
 use self::lock_delay::LockDelays;
 use self::router::{Reads, Router};

@@ -99,17 +99,10 @@ async fn configure(call: &mut Call<'_>) -> Result<Response, Failure> {
 }
 
 /// The servers as their leader sees them.
-async fn servers(call: &Call<'_>) -> Result<Vec<cluster::ServerHealth>, Failure> {
+async fn servers(call: &Call<'_>) -> Result<cluster::Health, Failure> {
     call.read_options()?;
     call.permit(Resource::Operator, "", Level::Read)?;
     Ok(call.api.cluster.health().await?)
-}
-
-/// How many servers can fail before no quorum is left.
-fn tolerance(rows: &[cluster::ServerHealth]) -> u64 {
-    let voters = rows.iter().filter(|row| row.server.voter).count();
-    let healthy = rows.iter().filter(|row| row.server.voter && row.healthy).count();
-    healthy.saturating_sub(voters / 2 + 1) as u64
 }
 
 fn status(row: &cluster::ServerHealth) -> Text {
@@ -129,7 +122,7 @@ fn since(row: &cluster::ServerHealth) -> Text {
 }
 
 async fn health(call: &Call<'_>) -> Result<Response, Failure> {
-    let rows = servers(call).await?;
+    let health = servers(call).await?;
     let one = |row: &cluster::ServerHealth| ServerHealth {
         id: row.server.id.as_str().into(),
         name: row.server.name.as_str().into(),
@@ -145,9 +138,9 @@ async fn health(call: &Call<'_>) -> Result<Response, Failure> {
         stable_since: since(row),
     };
     let shown = AutopilotHealth {
-        healthy: rows.iter().all(|row| row.healthy),
-        failure_tolerance: tolerance(&rows),
-        servers: rows.iter().map(one).collect(),
+        healthy: health.is_healthy(),
+        failure_tolerance: health.tolerance(),
+        servers: health.servers.iter().map(one).collect(),
     };
     let mut response = json(&shown, call.pretty());
     if !shown.healthy {
@@ -157,7 +150,8 @@ async fn health(call: &Call<'_>) -> Result<Response, Failure> {
 }
 
 async fn state(call: &Call<'_>) -> Result<Response, Failure> {
-    let rows = servers(call).await?;
+    let health = servers(call).await?;
+    let rows = &health.servers;
     let id = |row: &cluster::ServerHealth| Text::from(row.server.id.as_str());
     let one = |row: &cluster::ServerHealth| ServerState {
         id: id(row),
@@ -180,9 +174,9 @@ async fn state(call: &Call<'_>) -> Result<Response, Failure> {
         meta: None,
         node_type: "voter".into(),
     };
-    let tolerance = tolerance(&rows);
+    let tolerance = health.tolerance();
     let shown = AutopilotState {
-        healthy: rows.iter().all(|row| row.healthy),
+        healthy: health.is_healthy(),
         failure_tolerance: tolerance,
         optimistic_failure_tolerance: tolerance,
         servers: rows.iter().map(|row| (id(row), one(row))).collect(),

@@ -10,7 +10,7 @@ use callboard_proto::{CheckId, NodeName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::ServerHealth;
+use crate::cluster::Health;
 use crate::registry::{Refusal, TxnOp, TxnOutcome};
 
 /// First byte of every body.
@@ -112,8 +112,8 @@ pub(in crate::cluster) enum Errands {
     Beaten(Beaten),
     /// What the transaction did.
     Transacted(TxnOutcome),
-    /// How each server is.
-    Health(Vec<ServerHealth>),
+    /// How all servers are.
+    Health(Health),
 }
 
 /// What the leader knows of a check that was beaten.
