@@ -34,7 +34,9 @@ REFUSALS = [
     (r"invalid name \(", "19"),
     (r"\d+/\d+ nodes reported failure: ", "17"),
     (r"the archive ", "16"),
-    (r"Must provide a Service name to query|query name |Bad DNS TTL", "15"),
+    (r"Must provide a Service name to query|query name |Bad (DNS TTL|Name|Service|Near|NearestN|Peer|Template)\b", "15"),
+    # What is wrong with an entry: the place, the field, and what it must be.
+    (r"([\w.\[\]]+: )?[A-Z][\w.]+ must (be|have) ", "19"),
 ]
 
 
