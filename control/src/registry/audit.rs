@@ -21,7 +21,11 @@ impl Registry {
         for (key, node) in &self.nodes {
             fact(*key == node.name.folded(), &|| format!("node {} stands under {key}", node.name))?;
             fact(node.modified <= tables.nodes, &|| format!("node {} is newer than its table", node.name))?;
+            let noted = node.id.is_empty() || self.node_ids.contains(&(node.id.clone(), key.clone()));
+            fact(noted, &|| format!("node {} is not found by its id", node.name))?;
         }
+        let with_id = self.nodes.values().filter(|node| !node.id.is_empty()).count();
+        fact(self.node_ids.len() == with_id, &|| "an id is of no node".to_owned())?;
         for ((node, id), instance) in &self.instances {
             fact(*id == instance.id, &|| format!("instance {} stands under {id}", instance.id))?;
             fact(self.nodes.contains_key(node), &|| format!("instance {id} is on the unknown node {node}"))?;

@@ -1,4 +1,4 @@
-//! Nodes, instances and checks: how they are written and read.
+//! Instances and checks: how they are written, with their nodes, and read.
 //!
 //! Holds the index rules of a service: its index moves with its instances, their checks, and the rows
 //! and node-level checks of the nodes they run on; when the last instance goes, the row goes too and the
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use callboard_proto::api::check::NewCheck;
-use callboard_proto::check::{CheckOwner, SERF_HEALTH};
+use callboard_proto::check::CheckOwner;
 use callboard_proto::text::Text;
 use callboard_proto::{Check, CheckId, CheckStatus, Index, Instance, InstanceId, Node, NodeName, ServiceName};
 use imbl::OrdSet;
@@ -53,7 +53,7 @@ impl Registry {
         }
         match node_update {
             NodeUpdate::Put => {
-                if let Some(before) = self.renamed(&key, &node).map(|before| before.name.clone()) {
+                if let Some(before) = self.namesake(&key, &node).map(|before| before.name.clone()) {
                     self.deregister_node(&before, change);
                 }
                 self.put_node(&key, node, change);
@@ -82,34 +82,7 @@ impl Registry {
         instance: Option<&Instance>,
         checks: &[NewCheck],
     ) -> Result<(), Refusal> {
-        let known = self.nodes.get(key);
-        if update == NodeUpdate::Skip && known.is_none() {
-            return Err(Refusal::MissingNode);
-        }
-        if let (NodeUpdate::Put, Some(known)) = (update, known)
-            && !node.id.is_empty()
-            && !known.id.is_empty()
-            && node.id != known.id
-            && self.is_alive(key)
-        {
-            return Err(Refusal::NameReserved {
-                id: node.id.clone(),
-                name: node.name.clone(),
-                holder: known.id.clone(),
-                address: known.address.clone(),
-            });
-        }
-        if update == NodeUpdate::Put
-            && let Some(before) = self.renamed(key, node)
-            && self.is_alive(&before.name.folded())
-        {
-            return Err(Refusal::NameReserved {
-                id: node.id.clone(),
-                name: before.name.clone(),
-                holder: before.id.clone(),
-                address: before.address.clone(),
-            });
-        }
+        self.fits_node(key, node, update)?;
         for new in checks {
             let wanted = &new.check.instance;
             let registered = wanted.is_none()
@@ -123,32 +96,6 @@ impl Registry {
             }
         }
         Ok(())
-    }
-
-    /// The node that this one was until now: it has the same id and another name.
-    fn renamed(&self, key: &NodeName, node: &Node) -> Option<&Arc<Node>> {
-        let is_new = self.nodes.get(key).is_none_or(|known| known.id != node.id);
-        if node.id.is_empty() || !is_new {
-            return None;
-        }
-        self.nodes.iter().find(|(other, known)| *other != key && known.id == node.id).map(|(_, known)| known)
-    }
-
-    /// Whether the agents hear of a node.
-    fn is_alive(&self, key: &NodeName) -> bool {
-        self.check(key, SERF_HEALTH).is_some_and(|check| check.status != CheckStatus::Critical)
-    }
-
-    fn put_node(&mut self, key: &NodeName, mut node: Node, change: &mut Change<'_>) {
-        let known = self.nodes.get(key);
-        if known.is_some_and(|known| known.same_as(&node)) {
-            return;
-        }
-        node.created = known.map_or(change.at, |known| known.created);
-        node.modified = change.touch(Topic::Nodes);
-        self.tables.nodes = change.at;
-        self.nodes.insert(key.clone(), Arc::new(node));
-        self.bump_services_on(key, change);
     }
 
     fn put_instance(&mut self, key: &NodeName, mut instance: Instance, change: &mut Change<'_>) {
@@ -267,27 +214,6 @@ impl Registry {
         Outcome::Done
     }
 
-    pub(super) fn deregister_node(&mut self, node: &NodeName, change: &mut Change<'_>) -> Outcome {
-        let key = node.folded();
-        if !self.nodes.contains_key(&key) {
-            return Outcome::Done;
-        }
-        // First, so that no check has to look for those that depend on it.
-        self.end_sessions_on(&key, change);
-        let instances: Vec<_> = self.instances_on(&key).map(|instance| instance.id.clone()).collect();
-        for id in instances {
-            self.remove_instance(&key, &id, change);
-        }
-        let checks: Vec<_> = self.checks_on(&key).map(|check| check.id.clone()).collect();
-        for id in checks {
-            self.remove_check(&key, &id, change);
-        }
-        self.displace(&key, change);
-        self.nodes.remove(&key);
-        self.tables.nodes = change.touch(Topic::Nodes);
-        Outcome::Done
-    }
-
     pub(super) fn deregister_instance(
         &mut self,
         node: &NodeName,
@@ -320,7 +246,7 @@ impl Registry {
         Outcome::Done
     }
 
-    fn remove_instance(&mut self, key: &NodeName, id: &InstanceId, change: &mut Change<'_>) -> bool {
+    pub(super) fn remove_instance(&mut self, key: &NodeName, id: &InstanceId, change: &mut Change<'_>) -> bool {
         let place = (key.clone(), id.clone());
         let Some(instance) = self.instances.remove(&place) else { return false };
         let checks: Vec<_> = self.checks_of(key, id).map(|check| check.id.clone()).collect();
@@ -333,7 +259,7 @@ impl Registry {
         true
     }
 
-    fn remove_check(&mut self, key: &NodeName, id: &CheckId, change: &mut Change<'_>) -> bool {
+    pub(super) fn remove_check(&mut self, key: &NodeName, id: &CheckId, change: &mut Change<'_>) -> bool {
         self.end_sessions_of_check(key, id, change);
         self.take_check(key, id, change)
     }
@@ -368,7 +294,7 @@ impl Registry {
         }
     }
 
-    fn bump_services_on(&mut self, key: &NodeName, change: &mut Change<'_>) {
+    pub(super) fn bump_services_on(&mut self, key: &NodeName, change: &mut Change<'_>) {
         let services: Vec<ServiceName> = self.instances_on(key).map(|instance| instance.service.clone()).collect();
         for service in services {
             self.bump_service(&service, change);
@@ -386,17 +312,6 @@ impl Registry {
 
 // How it is read. Every `key` is a folded name.
 impl Registry {
-    /// All nodes, by name.
-    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values()
-    }
-
-    /// One node.
-    #[must_use]
-    pub fn node(&self, name: &NodeName) -> Option<&Arc<Node>> {
-        self.nodes.get(&name.folded())
-    }
-
     /// All services, by name.
     pub fn services(&self) -> impl Iterator<Item = &ServiceRow> {
         self.services.values()
@@ -475,12 +390,6 @@ impl Registry {
             DiffItem::Update { old: (_, before), new: (_, after) } => CheckChange::Updated { before, after },
             DiffItem::Remove(_, check) => CheckChange::Removed(check),
         })
-    }
-
-    /// When any node last changed.
-    #[must_use]
-    pub fn nodes_index(&self) -> Index {
-        self.tables.nodes
     }
 
     /// When any instance last changed.

@@ -229,6 +229,8 @@ impl Registry {
 
     fn from_first(rows: FirstRows) -> Result<Registry, String> {
         let mut registry = Registry { index: rows.index, tables: rows.tables, ..Registry::default() };
+        let ids = rows.nodes.iter().filter(|node| !node.id.is_empty());
+        registry.node_ids = ids.map(|node| (node.id.clone(), node.name.folded())).collect();
         registry.nodes = rows.nodes.into_iter().map(|node| (node.name.folded(), node)).collect();
         for (name, index) in rows.services {
             let row = ServiceRow { name: name.clone(), index, members: OrdSet::new() };

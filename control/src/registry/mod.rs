@@ -17,6 +17,7 @@ mod coordinate;
 mod free;
 mod kv;
 mod mesh;
+mod node;
 mod query;
 pub mod restore;
 mod session;
@@ -61,6 +62,8 @@ pub use txn::{TxnFault, TxnOp, TxnOutcome, TxnRow};
 pub struct Registry {
     index: Index,
     nodes: OrdMap<NodeName, Arc<Node>>,
+    /// The ids of nodes that have one, each with its node.
+    node_ids: OrdSet<(Text, NodeName)>,
     instances: OrdMap<(NodeName, InstanceId), Arc<Instance>>,
     services: OrdMap<ServiceName, ServiceRow>,
     /// By node, instance (none for node-level checks) and id.

@@ -59,6 +59,27 @@ fn status() -> impl Strategy<Value = CheckStatus> {
     prop_oneof![Just(CheckStatus::Passing), Just(CheckStatus::Warning), Just(CheckStatus::Critical)]
 }
 
+/// A check of a node itself.
+fn check_of(node: NodeName, id: &str, status: CheckStatus) -> Check {
+    Check {
+        node,
+        id: CheckId::parse(id).unwrap(),
+        name: id.into(),
+        status,
+        notes: Text::default(),
+        output: Text::default(),
+        instance: InstanceId::none(),
+        service: ServiceName::none(),
+        service_tags: Tags::default(),
+        kind: "ttl".into(),
+        definition: None,
+        shown_definition: Text::default(),
+        owner: CheckOwner::Agent,
+        created: Index::ZERO,
+        modified: Index::ZERO,
+    }
+}
+
 fn check() -> impl Strategy<Value = NewCheck> {
     (0u8..4, 0u8..5, status(), any::<bool>()).prop_map(|(id, instance, status, agent)| NewCheck {
         status_given: !agent,
@@ -451,26 +472,7 @@ fn graves_are_bounded_and_no_prefix_goes_back_when_one_is_given_up() {
 #[test]
 fn registering_again_keeps_the_status_that_an_agent_check_has() {
     let mut registry = Registry::default();
-    let check = |status, status_given| NewCheck {
-        status_given,
-        check: Check {
-            node: node_name(0),
-            id: CheckId::parse("c").unwrap(),
-            name: "c".into(),
-            status,
-            notes: Text::default(),
-            output: Text::default(),
-            instance: InstanceId::none(),
-            service: ServiceName::none(),
-            service_tags: Tags::default(),
-            kind: "ttl".into(),
-            definition: None,
-            shown_definition: Text::default(),
-            owner: CheckOwner::Agent,
-            created: Index::ZERO,
-            modified: Index::ZERO,
-        },
-    };
+    let check = |status, status_given| NewCheck { status_given, check: check_of(node_name(0), "c", status) };
     let register = |new| {
         Command::Register(Box::new(Registration {
             node: Node { name: node_name(0), address: "10.0.0.1".into(), meta: Meta::new(), ..Node::default() },

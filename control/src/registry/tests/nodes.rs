@@ -7,23 +7,7 @@ use super::*;
 fn put(registry: &mut Registry, name: &str, id: &str, health: Option<CheckStatus>) -> Outcome {
     let node =
         Node { name: NodeName::parse(name).unwrap(), id: id.into(), address: "10.0.0.1".into(), ..Node::default() };
-    let health = health.map(|status| Check {
-        node: node.name.clone(),
-        id: CheckId::parse(SERF_HEALTH).unwrap(),
-        name: SERF_HEALTH.into(),
-        status,
-        notes: Text::default(),
-        output: Text::default(),
-        instance: InstanceId::none(),
-        service: ServiceName::none(),
-        service_tags: Tags::default(),
-        kind: Text::default(),
-        definition: None,
-        shown_definition: Text::default(),
-        owner: CheckOwner::Agent,
-        created: Index::ZERO,
-        modified: Index::ZERO,
-    });
+    let health = health.map(|status| check_of(node.name.clone(), SERF_HEALTH, status));
     let checks = health.into_iter().map(|check| NewCheck { check, status_given: true });
     let (instance, node_update) = (None, NodeUpdate::Put);
     let checks = checks.collect();

@@ -12,23 +12,7 @@ fn with_session(behavior: SessionBehavior) -> Registry {
 }
 
 fn register_check(status: CheckStatus) -> Command {
-    let check = Check {
-        node: node_name(0),
-        id: CheckId::parse("c0").unwrap(),
-        name: "c0".into(),
-        status,
-        notes: Text::default(),
-        output: Text::default(),
-        instance: InstanceId::none(),
-        service: ServiceName::none(),
-        service_tags: Tags::default(),
-        kind: "ttl".into(),
-        definition: None,
-        shown_definition: Text::default(),
-        owner: CheckOwner::Catalog,
-        created: Index::ZERO,
-        modified: Index::ZERO,
-    };
+    let check = check_of(node_name(0), "c0", status);
     Command::Register(Box::new(Registration {
         node: Node { name: node_name(0), address: "10.0.0.1".into(), ..Node::default() },
         node_update: NodeUpdate::Ensure,
