@@ -93,7 +93,8 @@ impl Asker<'_> {
 /// Sorts what was found by distance from a node. What is on the node itself comes first even if its place is unknown;
 /// rows of one distance keep their order.
 pub fn sort_near<T>(registry: &Registry, from: &NodeName, rows: &mut [T], node: impl Fn(&T) -> &NodeName) {
-    rows.sort_by_key(|row| node(row).folded() != from.folded());
+    let own = from.folded();
+    rows.sort_by_cached_key(|row| node(row).folded() != own);
     registry.sort_near(from, rows, node);
 }
 

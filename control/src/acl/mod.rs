@@ -4,7 +4,7 @@
 //! front doors, and knows neither. Callers hold an [`Access`] for the state that they answer from, because a token can
 //! lose rights while its read waits. With access control off, nothing is looked up and nothing is allocated.
 //!
-//! `secret` is what a token is told by, `text` reads rules, `seed` makes the rows that are always there, `login` makes
+//! `secret` is what a token is told by, `seed` makes the rows that are always there, `login` makes
 //! tokens from proofs, `keeper` ends tokens whose time is over, `agent_tokens` are the tokens that this node itself uses.
 
 #![doc = include_str!("../../docs/access-control.md")]
@@ -15,7 +15,6 @@ pub(crate) mod login;
 mod resolver;
 mod secret;
 pub(crate) mod seed;
-pub(crate) mod text;
 
 use std::fmt;
 use std::sync::Arc;

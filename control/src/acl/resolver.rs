@@ -19,7 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use tracing::error;
 
 use super::secret::{same, sha256};
-use super::{Access, AgentTokens, Rights, Secret, TokenUse, UnwritableTokens, keeper, text};
+use super::{Access, AgentTokens, Rights, Secret, TokenUse, UnwritableTokens, keeper};
 use crate::registry::{AclTopic, Registry};
 
 /// How many tokens' rights are kept.
@@ -261,7 +261,7 @@ impl Acl {
         if let Some(rules) = self.read.lock().get(&place) {
             return Ok(rules.clone());
         }
-        let rules = Arc::new(text::rules(&policy.rules)?);
+        let rules = Arc::new(RuleSet::read(&policy.rules)?);
         let mut read = self.read.lock();
         if read.len() >= READ_MAX {
             read.clear();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use callboard_proto::Index;
-use callboard_proto::acl::Level;
 use callboard_proto::acl::rows::PolicyRow;
 use callboard_proto::acl::templates::{Template, hcl};
+use callboard_proto::acl::{Level, RuleSet};
 use callboard_proto::api::acl::{Policy, PolicyRequest, TemplateShown, TemplateVariables};
 use callboard_proto::api::decode::{Unknown, from_slice};
 use callboard_proto::filter::shapes::Policies;
@@ -18,7 +18,7 @@ use super::describe::*;
 use super::reply::{Failure, Response, json};
 use super::request::{BODY_MAX, Call};
 use super::routes::{Route, delete, get, now, post, put};
-use crate::acl::{digest, seed, text};
+use crate::acl::{digest, seed};
 use crate::registry::{AclCommand, AclTopic, Command, Registry, Write};
 
 /// The longest name of a policy.
@@ -140,7 +140,7 @@ async fn change(call: &mut Call<'_>) -> Result<Response, Failure> {
 }
 
 async fn put_policy(call: &Call<'_>, id: Text, request: &PolicyRequest, write: Write) -> Result<Response, Failure> {
-    text::rules(&request.rules).map_err(|error| Failure::Refused(error.to_string()))?;
+    RuleSet::read(&request.rules).map_err(|error| Failure::Refused(error.to_string()))?;
     let registry = call.api.cluster.registry();
     let policy = PolicyRow {
         // A built-in policy has a name that nobody may give.

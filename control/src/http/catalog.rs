@@ -214,12 +214,13 @@ impl Question for ServiceNodes {
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
+        let mut merger = self.central.merger(registry);
         let mut services: Vec<CatalogService> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| {
                 let mut shown = CatalogService::of(node, instance, &self.datacenter);
-                self.central.merge(registry, &instance.kind, &mut shown.service_proxy);
+                merger.merge(&instance.kind, &mut shown.service_proxy);
                 shown
             })
             .filter(|service| self.filter.matches(service))
@@ -278,12 +279,13 @@ impl Question for OneNode {
         let node = registry.node(&self.name).filter(|node| local && sees_node(access, node));
         let shown = node.is_some();
         let node = node.map(|node| NodeShown::of(node, &self.datacenter));
+        let mut merger = self.central.merger(registry);
         let services = registry
             .instances_on(&self.name)
             .filter(|instance| shown && access.allows(Resource::Service, instance.service.as_str(), Level::Read))
             .map(|instance| {
                 let mut shown = NodeService::of(instance);
-                self.central.merge(registry, &instance.kind, &mut shown.proxy);
+                merger.merge(&instance.kind, &mut shown.proxy);
                 shown
             })
             .filter(|service| self.filter.matches(service));

@@ -3,12 +3,14 @@
 //! How they are merged is said in `callboard_proto::config_entry::central`; here it is asked for, and what can change it
 //! is told. Plain services are shown as ever.
 
+use std::collections::BTreeMap;
+
 use callboard_proto::Index;
 use callboard_proto::config_entry::{EntryKind, central};
 use serde_json::Value;
 
 use super::request::Call;
-use crate::registry::{Registry, Topic};
+use crate::registry::{ConfigRow, Registry, Topic};
 
 const KINDS: [EntryKind; 2] = [EntryKind::ProxyDefaults, EntryKind::ServiceDefaults];
 
@@ -47,17 +49,33 @@ impl Central {
         }
     }
 
-    /// Merges what the entries say into the settings of a proxy.
-    pub(super) fn merge(self, registry: &Registry, kind: &str, proxy: &mut Value) {
-        if self == Central::Apart || kind.is_empty() {
-            return;
-        }
-        let entry = |kind, name: &str| {
-            let row = registry.config(kind, name)?;
+    /// Begins one answer.
+    pub(super) fn merger(self, registry: &Registry) -> Merger<'_> {
+        let shown = |row: &ConfigRow| serde_json::to_value(&*row.entry).ok();
+        let wanted = self == Central::Merged;
+        let proxies = registry.config(EntryKind::ProxyDefaults, "global").filter(|_| wanted).and_then(shown);
+        Merger { registry: wanted.then_some(registry), proxies, services: BTreeMap::new() }
+    }
+}
+
+/// Merges the entries into the proxies of one answer, reading each entry once.
+pub(super) struct Merger<'r> {
+    /// None where nothing is to be merged.
+    registry: Option<&'r Registry>,
+    proxies: Option<Value>,
+    /// By the service that a proxy stands for.
+    services: BTreeMap<String, Option<Value>>,
+}
+
+impl Merger<'_> {
+    /// Merges what the entries say into the settings of an instance, if it is a proxy.
+    pub(super) fn merge(&mut self, kind: &str, proxy: &mut Value) {
+        let Some(registry) = self.registry.filter(|_| !kind.is_empty()) else { return };
+        let name = proxy.get("DestinationServiceName").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let service = self.services.entry(name).or_insert_with_key(|name| {
+            let row = registry.config(EntryKind::ServiceDefaults, name)?;
             serde_json::to_value(&*row.entry).ok()
-        };
-        let service = proxy.get("DestinationServiceName").and_then(Value::as_str);
-        let service = service.and_then(|service| entry(EntryKind::ServiceDefaults, service));
-        central::merge(proxy, entry(EntryKind::ProxyDefaults, "global").as_ref(), service.as_ref());
+        });
+        central::merge(proxy, self.proxies.as_ref(), service.as_ref());
     }
 }

@@ -110,12 +110,13 @@ impl Question for ServiceHealth {
     }
 
     fn answer(&self, registry: &Registry, access: &Access) -> Answer {
+        let mut merger = self.central.merger(registry);
         let mut entries: Vec<ServiceEntry> = service_rows(registry, &self.name, self.connect)
             .filter(|(node, instance)| sees(access, node, instance))
             .filter(|(node, instance)| has_tags(instance, &self.tags) && has_meta(node, &self.options.node_meta))
             .map(|(node, instance)| {
                 let mut entry = entry(registry, node, instance, &self.datacenter);
-                self.central.merge(registry, &entry.service.kind, &mut entry.service.proxy);
+                merger.merge(&instance.kind, &mut entry.service.proxy);
                 entry.service.slot = if self.slots { registry.slot(&node.name, instance) } else { None };
                 entry
             })

@@ -1,11 +1,12 @@
-//! What a policy says: rules, read from the JSON that their text stands for.
+//! What a policy says: rules, read from their text or the JSON that it stands for.
 //!
 //! A rule grants something on one name or on all names with a prefix. Which of several rules counts is decided in
-//! `authority`. Nothing here knows HCL.
+//! `authority`.
 
 use serde_json::Value;
 
 use super::words::Resource;
+use crate::hcl;
 
 /// The most rules in one policy.
 pub const RULES_MAX: usize = 4096;
@@ -102,6 +103,14 @@ impl RuleSet {
     /// The rules, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
+    }
+
+    /// Reads rules as people write them, in HCL or JSON. An empty text says none.
+    ///
+    /// # Errors
+    /// What is wrong, and where; see [`parse`](Self::parse).
+    pub fn read(text: &str) -> Result<RuleSet, InvalidRules> {
+        RuleSet::parse(&hcl::parse(text).map_err(|reason| InvalidRules(format!("Invalid rules: {reason}")))?)
     }
 
     /// Reads rules.
@@ -226,6 +235,7 @@ fn clip(text: &str) -> String {
 mod tests {
     use serde_json::json;
 
+    use super::super::{Authority, Fallback, templates};
     use super::*;
 
     #[test]
@@ -264,5 +274,50 @@ mod tests {
         check(json!({"key": {"a": {}}}), "policy is missing");
         check(json!({"key": {"a": {"policy": "read", "sentinel": {}}}}), "unknown field \"sentinel\"");
         check(json!({"key": "read"}), "a name is expected");
+    }
+
+    fn grants(text: &str) -> Vec<(Resource, Grant)> {
+        let rules = RuleSet::read(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        let mut grants: Vec<_> = rules.iter().map(|rule| (rule.resource, rule.grant)).collect();
+        grants.sort();
+        grants
+    }
+
+    #[test]
+    fn rules_may_stand_on_one_line() {
+        let one = r#"key_prefix "a/" { policy = "read" } service_prefix "" { policy = "read" } operator = "write" acl="read""#;
+        let several = "key_prefix \"a/\" {\n  policy = \"read\" # all\n}\n// more\nservice_prefix \"\" { policy = \"read\" }\noperator = \"write\"\nacl = \"read\"";
+        assert_eq!(grants(one), grants(several));
+        assert_eq!(grants(one).len(), 4);
+        assert_eq!(grants(r#"service "w}e{b" { policy = "write", intentions = "read" }"#).len(), 2);
+        assert_eq!(grants(r#"service "web" { policy = "write" intentions = "deny" }"#).len(), 2);
+        assert_eq!(grants("").len(), 0);
+        assert_eq!(grants(r#"{"key": {"a\"b": {"policy": "write"}}}"#).len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for text in ["{", "key \"a\" {", "key \"a\" { policy = \"fly\" }", "key \"a\"", "wings = \"read\""] {
+            let error = RuleSet::read(text).unwrap_err().to_string();
+            assert!(error.starts_with("Invalid "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_templates_write_can_be_read() {
+        for template in templates::Template::ALL {
+            let mut read: Vec<_> =
+                RuleSet::read(&template.text().replace("${.Name}", "web")).unwrap().iter().cloned().collect();
+            let mut meant: Vec<_> = template.rules("web").iter().cloned().collect();
+            read.sort();
+            meant.sort();
+            assert_eq!(read, meant, "{}", template.as_str());
+        }
+        for set in [templates::everything(), templates::reading_everything()] {
+            let all = RuleSet::read(&templates::hcl(&set)).unwrap();
+            let one = Authority::of([&all], Fallback::Deny);
+            let two = Authority::of([&set], Fallback::Deny);
+            assert_eq!(one.canonical(), two.canonical());
+        }
     }
 }

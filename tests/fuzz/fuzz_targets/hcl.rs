@@ -9,13 +9,13 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|text: &str| {
+    let _ = RuleSet::read(text);
     let Ok(value) = hcl::parse(text) else { return };
     let json = value.to_string();
     if value.is_object() {
         let again = hcl::parse(&json).expect("JSON is read as JSON");
         assert!(alike(&value, &again), "{value} became {again}");
     }
-    let _ = RuleSet::parse(&value);
     let _ = ConfigEntry::parse(json.as_bytes());
 });
 
