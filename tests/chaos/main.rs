@@ -18,8 +18,7 @@ mod stage;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use callboard_proto::duration::GoDuration;
-use callboard_tests::needs;
+use callboard_tests::{length, needs};
 
 /// How long a round lasts, as `40s` or `10m`.
 const LENGTH_VARIABLE: &str = "CALLBOARD_CHAOS";
@@ -49,15 +48,12 @@ fn main() -> ExitCode {
     if words.iter().any(|word| !word.starts_with('-') && !"chaos".contains(word.as_str())) {
         return ExitCode::SUCCESS;
     }
-    let length = match std::env::var(LENGTH_VARIABLE) {
-        Err(_) => LENGTH_SHORT,
-        Ok(text) => match GoDuration::parse(&text).map(|length| u64::try_from(length.0)) {
-            Ok(Ok(nanos)) => Duration::from_nanos(nanos),
-            Ok(Err(_)) | Err(_) => {
-                eprintln!("{LENGTH_VARIABLE} is {text:?}; wanted is a duration such as 60s or 10m");
-                return ExitCode::from(2);
-            }
-        },
+    let length = match length::given(LENGTH_VARIABLE, LENGTH_SHORT) {
+        Ok(length) => length,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
     };
     match runtime.block_on(round(length)) {
         Ok(true) => {

@@ -10,19 +10,12 @@ use std::time::Duration;
 use callboard_tests::namespace::Namespace;
 use callboard_tests::node;
 use callboard_tests::process::Process;
-use callboard_tests::{binaries, needs};
+use callboard_tests::{binaries, length, needs};
 
 use crate::file;
 
 /// What must not be asked: the end of the node, other nodes, answers that go on for ever, and pages.
 const LEFT_OUT: &str = "^/v1/agent/(leave|join/|force-leave/|monitor|metrics/stream)|^/v1/operator/raft/|^/ui/";
-
-/// How long it goes on, in seconds.
-fn seconds() -> u64 {
-    let Ok(text) = std::env::var("CALLBOARD_SCHEMATHESIS") else { return 60 };
-    let minutes = text.strip_suffix('m').and_then(|text| text.parse::<u64>().ok());
-    minutes.unwrap_or_else(|| panic!("CALLBOARD_SCHEMATHESIS is a number of minutes such as 60m, not {text}")) * 60
-}
 
 #[test]
 fn no_answer_is_outside_of_the_description() {
@@ -30,6 +23,8 @@ fn no_answer_is_outside_of_the_description() {
     if !needs::is_root() {
         return needs::missing("the right to make a network");
     }
+    let length =
+        length::given("CALLBOARD_SCHEMATHESIS", Duration::from_secs(60)).unwrap_or_else(|error| panic!("{error}"));
     let seed = std::env::var("CALLBOARD_SEED").ok().and_then(|text| text.parse::<u32>().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u32(..));
     println!("seed: no_answer_is_outside_of_the_description {seed} (CALLBOARD_SEED={seed} repeats its choices)");
@@ -52,9 +47,9 @@ fn no_answer_is_outside_of_the_description() {
     ]);
     command.args(["--checks", "no_failure_of_the_server,response_schema_conformance,status_code_conformance"]);
     command.args(["--suppress-health-check", "all", "--request-timeout", "30", "--exclude-path-regex", LEFT_OUT]);
-    command.args(["--max-time", &seconds().to_string(), "--seed", &seed.to_string()]);
+    command.args(["--max-time", &length.as_secs().to_string(), "--seed", &seed.to_string()]);
     let mut tester = Process::start(&mut command);
-    let status = tester.wait(Duration::from_secs(seconds() * 3 + 300));
+    let status = tester.wait(length.saturating_mul(3) + Duration::from_secs(300));
     let said = tester.stdout();
     let cases = said.lines().rfind(|line| line.contains("generated")).unwrap_or("no number of cases").trim().to_owned();
     println!("figure: {cases}");

@@ -8,6 +8,8 @@
 //! | `http` | a small blocking HTTP/1.1 client that can also say the wrong thing |
 //! | `dns` | a question over UDP or TCP and its decoded answer |
 //! | `wait` | waiting for a state, with a deadline |
+//! | `length` | how long a suite goes on |
+//! | `namespace` | a network of a suite's own |
 //! | `backend` | a tiny HTTP server for checks and scrapes to look at |
 //! | `needs` | what a suite needs from outside, and what to do when it is missing |
 //!
@@ -17,6 +19,7 @@ pub mod backend;
 pub mod binaries;
 pub mod dns;
 pub mod http;
+pub mod length;
 pub mod namespace;
 pub mod needs;
 pub mod node;

@@ -70,8 +70,8 @@ mod tests {
     #[test]
     fn a_server_votes_when_it_is_steady_and_has_caught_up() {
         let members = Roll::of(&[("s1", 1, true), ("s2", 2, true), ("c1", 3, false)]);
-        let later = Instant::now() + AutopilotSettings::usual().stabilization;
-        let judge = |matched, now| judge(&status(&[1], &[3, 2], matched), &members, &AutopilotSettings::usual(), now);
+        let later = Instant::now() + AutopilotSettings::default().stabilization;
+        let judge = |matched, now| judge(&status(&[1], &[3, 2], matched), &members, &AutopilotSettings::default(), now);
         assert_eq!(judge(1000, Instant::now()), None, "it came a moment ago");
         assert_eq!(judge(749, later), None, "it lags behind");
         assert_eq!(judge(750, later), Some(Act::Promote(2)));
@@ -82,26 +82,26 @@ mod tests {
         let up = Roll::of(&[("s1", 1, true), ("s2", 2, true), ("s3", 3, true)]);
         let one_down = up.clone().failing(&["s3"]);
         let two_down = up.clone().failing(&["s2", "s3"]);
-        let later = Instant::now() + AutopilotSettings::usual().stabilization;
+        let later = Instant::now() + AutopilotSettings::default().stabilization;
         let voters = status(&[1, 2, 3], &[], 0);
-        assert_eq!(judge(&voters, &up, &AutopilotSettings::usual(), later), None);
+        assert_eq!(judge(&voters, &up, &AutopilotSettings::default(), later), None);
         assert_eq!(
-            judge(&voters, &one_down, &AutopilotSettings::usual(), Instant::now()),
+            judge(&voters, &one_down, &AutopilotSettings::default(), Instant::now()),
             None,
             "it failed a moment ago"
         );
-        assert_eq!(judge(&voters, &one_down, &AutopilotSettings::usual(), later), Some(Act::Remove(3)));
-        assert_eq!(judge(&voters, &two_down, &AutopilotSettings::usual(), later), None);
+        assert_eq!(judge(&voters, &one_down, &AutopilotSettings::default(), later), Some(Act::Remove(3)));
+        assert_eq!(judge(&voters, &two_down, &AutopilotSettings::default(), later), None);
         assert_eq!(
-            judge(&voters, &one_down, &AutopilotSettings { voters_min: 3, ..AutopilotSettings::usual() }, later),
+            judge(&voters, &one_down, &AutopilotSettings { voters_min: 3, ..AutopilotSettings::default() }, later),
             None
         );
         assert_eq!(
-            judge(&voters, &one_down, &AutopilotSettings { cleanup: false, ..AutopilotSettings::usual() }, later),
+            judge(&voters, &one_down, &AutopilotSettings { cleanup: false, ..AutopilotSettings::default() }, later),
             None
         );
         // Who is not heard of at all has not failed as far as anybody knows.
         let unheard = Roll::of(&[("s1", 1, true), ("s2", 2, true)]);
-        assert_eq!(judge(&voters, &unheard, &AutopilotSettings::usual(), later), None);
+        assert_eq!(judge(&voters, &unheard, &AutopilotSettings::default(), later), None);
     }
 }

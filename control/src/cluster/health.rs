@@ -172,7 +172,7 @@ mod tests {
     fn a_server_is_healthy_that_answers_and_keeps_up() {
         let members = Roll::of(&[("s1", 1, true), ("s2", 2, true)]);
         let status = Status { node_id: 1, term: 7, last_log: 1000, ..Status::default() };
-        let settings = AutopilotSettings::usual();
+        let settings = AutopilotSettings::default();
         let check = |members: &Roll, last_index, follower, healthy: bool, why| {
             let servers = vec![server(1, 1000), server(2, last_index)];
             let rows = assess(servers, &status, &[follower], members, &settings);
@@ -195,7 +195,7 @@ mod tests {
         let health = |answering: &[u64], settled| {
             let servers = (1..=3).map(|id| server(id, 1000)).collect();
             let followers: Vec<_> = answering.iter().map(|id| follower(*id, 7, Some(0))).collect();
-            Health { servers: assess(servers, &status, &followers, &members, &AutopilotSettings::usual()), settled }
+            Health { servers: assess(servers, &status, &followers, &members, &AutopilotSettings::default()), settled }
         };
         assert_eq!((health(&[2, 3], true).tolerance(), health(&[2, 3], true).is_healthy()), (1, true));
         assert_eq!(health(&[2, 3], false).tolerance(), 0);

@@ -148,7 +148,7 @@ impl ClusterOptions {
             membership: GossipOptions { failed_kept: Duration::from_secs(72 * 3600), locates: true },
         };
         let leader_wait = Duration::from_secs(7);
-        let autopilot = AutopilotSettings::usual();
+        let autopilot = AutopilotSettings::default();
         ClusterOptions { data_dir: None, begin: Begin::Alone, network, leader_wait, slowness: 1, autopilot }
     }
 }

@@ -11,6 +11,7 @@ use super::file::FileConfig;
 use super::keys::keys;
 use super::{ConfigError, invalid};
 use crate::acl::Secret;
+use crate::registry::AutopilotSettings;
 
 /// How often joining is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -43,33 +44,6 @@ keys! {
         leave_drain_time: "a node that leaves ends once the others have heard of it and open requests are answered",
         grpc_keepalive_interval: "gRPC is not served",
         grpc_keepalive_timeout: "gRPC is not served",
-    }
-}
-
-/// How servers are kept in good order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AutopilotSettings {
-    /// Whether failed servers are removed while a quorum of healthy ones stays.
-    pub cleanup_dead_servers: bool,
-    /// A server that answered its leader nothing for longer is not healthy.
-    pub last_contact_max: Duration,
-    /// So many entries behind, a server is not healthy.
-    pub trailing_logs_max: u64,
-    /// So many servers are always kept.
-    pub quorum_min: u64,
-    /// A new server votes after being healthy for so long.
-    pub server_stabilization: Duration,
-}
-
-impl Default for AutopilotSettings {
-    fn default() -> AutopilotSettings {
-        AutopilotSettings {
-            cleanup_dead_servers: true,
-            last_contact_max: Duration::from_millis(200),
-            trailing_logs_max: 250,
-            quorum_min: 0,
-            server_stabilization: Duration::from_secs(10),
-        }
     }
 }
 
@@ -182,14 +156,11 @@ fn autopilot(keys: &AutopilotKeys) -> Result<AutopilotSettings, ConfigError> {
     let default = AutopilotSettings::default();
     let time = |key: &str, given, default| positive(&format!("autopilot.{key}"), given, default);
     Ok(AutopilotSettings {
-        cleanup_dead_servers: keys.cleanup_dead_servers.unwrap_or(default.cleanup_dead_servers),
-        last_contact_max: time("last_contact_threshold", keys.last_contact_threshold, default.last_contact_max)?,
-        trailing_logs_max: keys.max_trailing_logs.unwrap_or(default.trailing_logs_max),
-        quorum_min: keys.min_quorum.unwrap_or(default.quorum_min),
-        server_stabilization: time(
-            "server_stabilization_time",
-            keys.server_stabilization_time,
-            default.server_stabilization,
-        )?,
+        cleanup: keys.cleanup_dead_servers.unwrap_or(default.cleanup),
+        contact_max: time("last_contact_threshold", keys.last_contact_threshold, default.contact_max)?,
+        trailing_max: keys.max_trailing_logs.unwrap_or(default.trailing_max),
+        voters_min: keys.min_quorum.unwrap_or(default.voters_min),
+        stabilization: time("server_stabilization_time", keys.server_stabilization_time, default.stabilization)?,
+        ..default
     })
 }

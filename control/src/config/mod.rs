@@ -35,7 +35,7 @@ mod tests;
 mod tls;
 
 pub use acl::AclConfig;
-pub use cluster::{AutopilotSettings, ClusterSettings};
+pub use cluster::ClusterSettings;
 pub use connect::{CaConfig, ConnectSettings};
 pub use definitions::Definitions;
 pub use dns::{DnsConfig, SoaConfig};

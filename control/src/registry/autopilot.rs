@@ -29,10 +29,9 @@ pub struct AutopilotSettings {
     pub commercial: CommercialSettings,
 }
 
-#[cfg(test)]
-impl AutopilotSettings {
-    /// What most clusters have.
-    pub(crate) fn usual() -> AutopilotSettings {
+impl Default for AutopilotSettings {
+    /// What Consul's servers begin with.
+    fn default() -> AutopilotSettings {
         AutopilotSettings {
             cleanup: true,
             contact_max: Duration::from_millis(200),

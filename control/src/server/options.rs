@@ -22,7 +22,6 @@ use crate::connect::AuthorityOptions;
 use crate::dns::{DnsOptions, RecursorStrategy};
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::registry::{AutopilotSettings, CommercialSettings};
 use crate::settings;
 use crate::tls::{Purpose, Tls, TlsError, TlsSettings, TlsVersion};
 
@@ -97,16 +96,7 @@ pub(super) fn cluster_options(
         membership: GossipOptions { failed_kept: cluster.reconnect_timeout, locates: cluster.coordinates },
     };
     let slowness = u32::try_from(cluster.raft_multiplier).unwrap_or(1);
-    let pilot = &cluster.autopilot;
-    let autopilot = AutopilotSettings {
-        cleanup: pilot.cleanup_dead_servers,
-        contact_max: pilot.last_contact_max,
-        stabilization: pilot.server_stabilization,
-        trailing_max: pilot.trailing_logs_max,
-        voters_min: pilot.quorum_min,
-        commercial: CommercialSettings::default(),
-    };
-    let leader_wait = cluster.leader_wait;
+    let (leader_wait, autopilot) = (cluster.leader_wait, cluster.autopilot.clone());
     Ok(ClusterOptions { data_dir, begin: begin(config), network, leader_wait, slowness, autopilot })
 }
 

@@ -14,6 +14,7 @@ mod snapshot;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use callboard_proto::coordinate::Coordinate;
 use callboard_proto::session::{SessionBehavior, SessionRow};
 use callboard_proto::text::Text;
 use callboard_proto::{Index, Instance, InstanceId, Node, NodeName, ServiceName};
@@ -22,7 +23,10 @@ use flate2::write::GzEncoder;
 use libfuzzer_sys::fuzz_target;
 use ring::digest::{SHA256, digest};
 
-use registry::{Command, KvCondition, NodeUpdate, Registration, Registry, Touched};
+use registry::{
+    AutopilotCommand, AutopilotSettings, Command, KvCondition, NodeUpdate, Place, QueryBody, QueryCommand,
+    Registration, Registry, Touched,
+};
 
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut registry = Registry::default();
@@ -84,7 +88,8 @@ fn pack(meta: &[u8], state: &[u8]) -> Vec<u8> {
     tar.into_inner().and_then(GzEncoder::finish).expect("memory takes everything")
 }
 
-/// A little of everything: rows of each kind, a lock that is held, and a key that is gone.
+/// A little of what most tables hold: an instance and its proxy, a lock that is held, a key that is gone, an entry, a
+/// query, a place in the network, settings of autopilot.
 fn commands() -> Vec<Command> {
     let node = NodeName::parse("n1").expect("a name");
     let instance = Instance {
@@ -105,19 +110,35 @@ fn commands() -> Vec<Command> {
         created: Index::ZERO,
         modified: Index::ZERO,
     };
-    let set = |key: &str, condition| Command::KvSet { key: key.into(), value: Arc::from(*b"v"), flags: 7, condition };
-    vec![
+    let proxy = Instance {
+        id: InstanceId::parse("web-proxy").expect("an id"),
+        service: ServiceName::parse("proxy").expect("a name"),
+        kind: "connect-proxy".into(),
+        proxy: r#"{"DestinationServiceName":"web"}"#.into(),
+        ..Instance::default()
+    };
+    let registered = |instance| {
         Command::Register(Box::new(Registration {
-            node: Node { name: node.clone(), address: "127.0.0.1".into(), ..Node::default() },
+            node: Node { name: node.clone(), id: "id".into(), address: "127.0.0.1".into(), ..Node::default() },
             node_update: NodeUpdate::Put,
             instance: Some(instance),
             checks: Vec::new(),
             checks_replace: false,
-        })),
+        }))
+    };
+    let query = r#"{"ID":"00000000-0000-4000-8000-000000000000","Name":"q","Service":{"Service":"web"}}"#;
+    let place = Place { node: node.clone(), segment: Text::default(), coordinate: Coordinate::default() };
+    let set = |key: &str, condition| Command::KvSet { key: key.into(), value: Arc::from(*b"v"), flags: 7, condition };
+    vec![
+        registered(instance),
+        registered(proxy),
         Command::SessionCreate(Box::new(session)),
         set("gone", KvCondition::Always),
         Command::KvDelete { key: "gone".into(), cas: None },
         set("lock", KvCondition::Acquire { session: "s".into(), seen: Index(u64::MAX) }),
+        Command::Query(QueryCommand::Create(QueryBody(query.into()))),
+        Command::Place(vec![place]),
+        Command::Autopilot(AutopilotCommand::Begin(AutopilotSettings::default())),
         Command::ConfigSet { body: r#"{"Kind":"service-defaults","Name":"web","Protocol":"http"}"#.into(), cas: None },
     ]
 }

@@ -204,7 +204,7 @@ fn connect_command() -> impl Strategy<Value = ConnectCommand> {
 }
 
 fn autopilot_command() -> impl Strategy<Value = AutopilotCommand> {
-    let settings = (0u64..3).prop_map(|voters_min| AutopilotSettings { voters_min, ..AutopilotSettings::usual() });
+    let settings = (0u64..3).prop_map(|voters_min| AutopilotSettings { voters_min, ..AutopilotSettings::default() });
     let cas = proptest::option::weighted(0.3, (0u64..40).prop_map(Index));
     (settings, cas, any::<bool>()).prop_map(|(settings, cas, begin)| match begin {
         true => AutopilotCommand::Begin(settings),

@@ -121,9 +121,9 @@ fn debian() -> Result<(), String> {
 fn python() -> Result<(), String> {
     for (name, packages) in PYTHON {
         let folder = cache(&format!("venv-{name}"))?;
-        // Written last, so that a half-made environment is made again.
-        let complete = folder.join("complete");
-        if complete.is_file() {
+        // Written last and with what was wanted, so that a half-made environment is made again, and one for other packages.
+        let (complete, wanted) = (folder.join("complete"), packages.join("\n"));
+        if std::fs::read_to_string(&complete).is_ok_and(|made| made == wanted) {
             continue;
         }
         // Patroni is run by another user, whom somebody's own Python may be closed to.
@@ -136,7 +136,7 @@ fn python() -> Result<(), String> {
         command(python, &["-m", "venv", &folder.to_string_lossy()])?;
         let pip = folder.join("bin/pip");
         command(&pip.to_string_lossy(), &[&["install", "--quiet"], packages].concat())?;
-        std::fs::write(&complete, b"").map_err(|error| format!("writing {}: {error}", complete.display()))?;
+        std::fs::write(&complete, wanted).map_err(|error| format!("writing {}: {error}", complete.display()))?;
     }
     Ok(())
 }

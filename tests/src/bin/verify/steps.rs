@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use callboard_tests::binaries::{BIN_DIR_VARIABLE, workspace};
-use callboard_tests::needs;
+use callboard_tests::{length, needs};
 
 use crate::install;
 
@@ -168,12 +169,9 @@ fn fuzz_smoke() -> Outcome {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions";
-    let seconds = match std::env::var("CALLBOARD_FUZZ") {
-        Err(_) => 8,
-        Ok(text) => match text.strip_suffix('m').and_then(|minutes| minutes.parse::<u32>().ok()) {
-            Some(minutes) => minutes * 60,
-            None => return Outcome::Failed(format!("CALLBOARD_FUZZ is a number of minutes such as 10m, not {text}")),
-        },
+    let seconds = match length::given("CALLBOARD_FUZZ", Duration::from_secs(8)) {
+        Ok(length) => length.as_secs(),
+        Err(error) => return Outcome::Failed(error),
     };
     let folder = workspace().join("tests/fuzz");
     let target = workspace().join("target/fuzz");
