@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use callboard_tests::description;
 use callboard_tests::http::Reply;
+use callboard_tests::node::MANAGEMENT;
 
 use super::rows::Needs::{self, AnyToken, Nothing, Read, ReadPast, Refused, Shows, Tells, Write, WritePast};
 use super::rows::{OPEN, TABLE};
@@ -115,27 +117,15 @@ fn past(reply: &Reply) -> Result<(), String> {
     }
 }
 
-/// The described path that a path of the table is: the longest one that fits.
-fn described<'a>(paths: &'a serde_json::Map<String, serde_json::Value>, path: &str) -> Option<&'a str> {
-    let path = path.split('?').next().unwrap_or_default();
-    let fits = |template: &&String| match template.split_once('{') {
-        None => *template == path,
-        Some((beginning, _)) => path.starts_with(beginning),
-    };
-    let length = |template: &&String| template.find('{').unwrap_or(usize::MAX);
-    paths.keys().filter(fits).max_by_key(length).map(String::as_str)
-}
-
 #[test]
 fn every_operation_that_a_node_describes_has_a_row() {
     let world = World::new(serde_json::json!({}));
-    let description = world.root("GET", "/v1/openapi.json", "").json();
-    let paths = description["paths"].as_object().expect("a description has paths");
+    let paths = description::paths(&world.node.http, Some(MANAGEMENT));
     let rows: BTreeSet<(&str, &str)> =
-        TABLE.iter().filter_map(|(method, path, ..)| Some((*method, described(paths, path)?))).collect();
+        TABLE.iter().filter_map(|(method, path, ..)| Some((*method, description::template(&paths, path)?))).collect();
     let open: BTreeSet<(&str, &str)> = OPEN.iter().map(|(method, path, _)| (*method, *path)).collect();
     let mut without = Vec::new();
-    for (path, item) in paths {
+    for (path, item) in &paths {
         for method in item.as_object().expect("a path has operations").keys().map(|verb| verb.to_uppercase()) {
             let operation = (method.as_str(), path.as_str());
             if !rows.contains(&operation) && !open.contains(&operation) {

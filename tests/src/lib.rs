@@ -6,6 +6,7 @@
 //! | `process` | a child that is ended by its own id when the value goes |
 //! | `node` | a control node on free ports: start, kill, start again |
 //! | `http` | a small blocking HTTP/1.1 client that can also say the wrong thing |
+//! | `description` | what the server says of its own interface |
 //! | `dns` | a question over UDP or TCP and its decoded answer |
 //! | `wait` | waiting for a state, with a deadline |
 //! | `length` | how long a suite goes on |
@@ -17,6 +18,7 @@
 
 pub mod backend;
 pub mod binaries;
+pub mod description;
 pub mod dns;
 pub mod http;
 pub mod length;

@@ -8,14 +8,17 @@
 mod model;
 mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use callboard_tests::description;
 use callboard_tests::http::Http;
 use callboard_tests::node::{MANAGEMENT, Node};
+
+use serde_json::Value;
 
 use model::{Model, Source};
 use writes::{Write, ask, end, named, random, rule, write};
@@ -345,27 +348,14 @@ fn every_endpoint_that_waits_is_here() {
     // A leaf is signed for whoever asks first: when it is renewed is told beside the authority.
     const ELSEWHERE: [&str; 1] = ["/v1/agent/connect/ca/leaf/{service}"];
     let world = World::new(true);
-    let described = ask(&world.node.http, "GET", "/v1/openapi.json", "").ok().json();
-    let paths = described["paths"].as_object().expect("an object of paths");
-    let mut missing = Vec::new();
-    for (template, operations) in paths {
+    let paths = description::paths(&world.node.http, Some(MANAGEMENT));
+    let waits = |operations: &Value| {
         let text = operations["get"]["parameters"].to_string();
-        let waits = text.contains("\"index\"") || text.contains("/index\"");
-        let named = |path: &str| {
-            let (path, template) = (path.split('?').next().unwrap_or(path), template.trim_end_matches('/'));
-            let (mut parts, mut wanted) = (path.split('/'), template.split('/'));
-            loop {
-                match (parts.next(), wanted.next()) {
-                    (None, None) => return true,
-                    (Some(_), Some("{key}")) => return true,
-                    (Some(part), Some(wanted)) if part == wanted || wanted.starts_with('{') => {}
-                    _ => return false,
-                }
-            }
-        };
-        if waits && !ELSEWHERE.contains(&template.as_str()) && !world.endpoints.iter().any(|(path, _)| named(path)) {
-            missing.push(template);
-        }
-    }
-    assert!(missing.is_empty(), "no follower of {missing:?}");
+        text.contains("\"index\"") || text.contains("/index\"")
+    };
+    let described: BTreeSet<&str> =
+        paths.iter().filter(|(_, operations)| waits(operations)).map(|(path, _)| path.as_str()).collect();
+    let followed = world.endpoints.iter().filter_map(|(path, _)| description::template(&paths, path));
+    let known: BTreeSet<&str> = followed.chain(ELSEWHERE).collect();
+    assert_eq!(described, known, "described, and followed or elsewhere");
 }
