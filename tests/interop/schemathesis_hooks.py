@@ -5,9 +5,25 @@ in words that its clients look for. Those words are listed here, with the sectio
 other answer of 500 and above fails the run.
 """
 
+import atexit
+import collections
+import itertools
+import os
 import re
 
 import schemathesis
+
+# What may do everything on a node with access control; unset on a node without.
+TOKEN = os.environ.get("CALLBOARD_TOKEN")
+
+# Nobody has it.
+WRONG = "00000000-0000-4000-8000-0000000000ff"
+
+# How many answers there were of each status.
+STATUSES = collections.Counter()
+
+# Of eight requests, one gives no token and one a wrong one. Turns are no dice: the seed repeats them, too.
+TURNS = itertools.cycle([None, TOKEN, TOKEN, TOKEN, WRONG, TOKEN, TOKEN, TOKEN])
 
 REFUSALS = [
     # (what the text begins with, where the contract says so)
@@ -35,16 +51,48 @@ REFUSALS = [
     (r"\d+/\d+ nodes reported failure: ", "17"),
     (r"the archive ", "16"),
     (r"Must provide a Service name to query|query name |Bad (DNS TTL|Name|Service|Near|NearestN|Peer|Template)\b", "15"),
+    # Access control: recorded are a name that cannot be one, a name that is taken, rules that cannot be read, an id that
+    # is none, a link to nothing, and the end of what is built in. Its other parts are refused in the same way.
+    (r"Invalid (Policy|Role|Token|Auth Method|AuthMethod|Binding Rule|BindingRule): ", "18.3"),
+    (r"Invalid (Token (AccessorID|SecretID)|policy ID|role ID|binding rule ID)\b.*: ", "18.3"),
+    (r"No such ACL (policy|role|auth method|binding rule|templated policy) with ", "18.3"),
+    (r"Delete operation not permitted on the anonymous token$", "18.3"),
+    (r"\w+ operation on the builtin [\w/-]+ policy is not permitted$", "18.3"),
+    (r"Changing (a token's|an auth method's|the Rules of the builtin) ", "18.3"),
+    (r"(Service|Node) identity \".*\" (has an invalid name|is missing the datacenter field)", "18.3"),
+    (r"Invalid rules: |Invalid [a-z_]+ (policy: |rule( on .*)?: )", "18.4"),
     # What is wrong with an entry: the place, the field, and what it must be.
-    (r"([\w.\[\]]+: )?[A-Z][\w.]+ must (be|have) ", "19"),
+    (r"([\w.\[\]]+: )?[A-Za-z][\w. ]+ must (be|have|not contain) ", "19"),
 ]
 
 
 @schemathesis.hook
 def before_call(ctx, case, kwargs):
-    """Reads do not wait for news that never comes, and answers are small."""
+    """Reads do not wait for news that never comes; where tokens count, one is given or left out."""
+    if TOKEN:
+        give(case, next(TURNS))
     if case.query and ("index" in case.query or "wait" in case.query or "hash" in case.query):
         case.query["wait"] = "10ms"
+
+
+def give(case, token):
+    """Replaces whatever token a request was made with."""
+    for name in [name for name in case.headers or {} if name.lower() in ("x-consul-token", "authorization")]:
+        del case.headers[name]
+    if case.query:
+        case.query.pop("token", None)
+    if token:
+        case.headers["X-Consul-Token"] = token
+
+
+@schemathesis.hook
+def after_call(ctx, case, response):
+    STATUSES[response.status_code] += 1
+
+
+@atexit.register
+def tell():
+    print("statuses:", ", ".join(f"{count} times {status}" for status, count in sorted(STATUSES.items())))
 
 
 @schemathesis.check
