@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use callboard_tests::conformance::Section;
 use callboard_tests::description;
 use callboard_tests::http::Reply;
 use callboard_tests::node::MANAGEMENT;
@@ -12,6 +13,9 @@ use callboard_tests::node::MANAGEMENT;
 use super::rows::Needs::{self, AnyToken, Nothing, Read, ReadPast, Refused, Shows, Tells, Write, WritePast};
 use super::rows::{OPEN, TABLE};
 use super::world::{Caller, WRONG, World};
+
+/// The header that says that rows were left out.
+const FILTERED_BY_ACLS: &str = "X-Consul-Results-Filtered-By-ACLs";
 
 #[test]
 fn every_path_asks_what_the_contract_says() {
@@ -21,9 +25,17 @@ fn every_path_asks_what_the_contract_says() {
     let intentions = world.root("GET", "/v1/connect/intentions", "").json();
     let intentions = intentions.as_array().expect("intentions are a list");
     let intention = intentions.iter().find_map(|row| row["ID"].as_str()).expect("one was made by id").to_owned();
+    let paths = description::paths(&world.node.http, Some(MANAGEMENT));
+    let mut page = Section::new(
+        "rights",
+        "Who may ask what",
+        &["Operation", "Asked", "Needs", "No token", "Wrong token", "Other names", "May read", "May write"],
+    );
     let mut wrong = Vec::new();
-    for (method, path, body, needs) in TABLE {
-        let mut path = path.replace("{session}", &session).replace("{intention}", &intention);
+    for (method, asked, body, needs) in TABLE {
+        let operation = description::template(&paths, asked).unwrap_or(asked);
+        let mut row = vec![format!("{method} {operation}"), (*asked).to_owned(), needs.words()];
+        let mut path = asked.replace("{session}", &session).replace("{intention}", &intention);
         if path.contains("{query}") {
             // A row above made it.
             let queries = world.root("GET", "/v1/query", "").json();
@@ -31,6 +43,7 @@ fn every_path_asks_what_the_contract_says() {
         }
         for caller in Caller::ALL {
             if matches!(needs, Refused(_)) && matches!(caller, Caller::Reader | Caller::Writer) {
+                row.push("not asked".to_owned());
                 continue;
             }
             let reply = world.ask(world.secret(caller), method, &path, body);
@@ -38,14 +51,32 @@ fn every_path_asks_what_the_contract_says() {
                 wrong.push(format!("{method} {path} by {caller:?}: {what}, got {} {}", reply.status, reply.text()));
             }
             assert_eq!(reply.header("X-Consul-Default-ACL-Policy"), Some("deny"), "{method} {path}");
+            row.push(found(*needs, &reply));
         }
+        page.row(row);
     }
     assert!(wrong.is_empty(), "{} answers are not the contract's:\n{}", wrong.len(), wrong.join("\n"));
+    page.hold();
+    let mut page = Section::new("rights", "What asks for no right", &["Operation", "Why"]);
+    OPEN.iter().for_each(|(method, path, why)| page.row([format!("{method} {path}"), (*why).to_owned()]));
+    page.hold();
+}
+
+/// What an answer comes to, in a word or two for the page.
+fn found(needs: Needs, reply: &Reply) -> String {
+    let what = match needs {
+        _ if reply.status == 403 && reply.text() == "ACL not found" => ", unknown",
+        Shows(shown, _) if shown != "[]" && reply.text().contains(shown) => ", shown",
+        Shows(..) if reply.header(FILTERED_BY_ACLS) == Some("true") => ", left out and said so",
+        Shows(..) => ", nothing",
+        _ => "",
+    };
+    format!("{}{what}", reply.status)
 }
 
 fn judge(needs: Needs, caller: Caller, reply: &Reply) -> Result<(), String> {
     let text = reply.text();
-    let told = reply.header("X-Consul-Results-Filtered-By-ACLs") == Some("true");
+    let told = reply.header(FILTERED_BY_ACLS) == Some("true");
     if text.contains(WRONG) {
         return Err("a secret came back".to_owned());
     }

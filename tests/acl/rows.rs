@@ -23,6 +23,22 @@ pub(crate) enum Needs {
     Shows(&'static str, &'static str),
 }
 
+impl Needs {
+    /// What the page says of it.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Nothing => "nothing".to_owned(),
+            AnyToken => "no right, and no wrong token".to_owned(),
+            Write("on \"") => "'service:write' on what is there and on what is to be".to_owned(),
+            Read(right) | Write(right) | ReadPast(right) | WritePast(right) | Tells(right) | Refused(right) => {
+                right.replace('\\', "")
+            }
+            Shows("[]", _) => "a right for each row; there is none that a caller may see".to_owned(),
+            Shows(shown, hidden) => format!("a right for each row: {shown} is the callers', {hidden} is not"),
+        }
+    }
+}
+
 use Needs::{AnyToken, Nothing, Read, ReadPast, Refused, Shows, Tells, Write, WritePast};
 
 const WEB: &str = r#"{"Name": "web", "Port": 80, "Check": {"TTL": "1h", "CheckID": "web-ttl"}}"#;

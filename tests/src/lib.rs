@@ -6,6 +6,7 @@
 //! | `process` | a child that is ended by its own id when the value goes |
 //! | `node` | a control node on free ports: start, kill, start again |
 //! | `http` | a small blocking HTTP/1.1 client that can also say the wrong thing |
+//! | `conformance` | the pages that say what a run found |
 //! | `description` | what the server says of its own interface |
 //! | `dns` | a question over UDP or TCP and its decoded answer |
 //! | `wait` | waiting for a state, with a deadline |
@@ -18,6 +19,7 @@
 
 pub mod backend;
 pub mod binaries;
+pub mod conformance;
 pub mod description;
 pub mod dns;
 pub mod http;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use callboard_tests::description;
 use callboard_tests::http::{Http, Reply};
 use callboard_tests::node::MANAGEMENT;
 use callboard_tests::wait;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::compare::{self, is_uuid};
 use crate::differences::Difference;
-use crate::table::{self, Row};
+use crate::table::{Row, behaviour};
 
 /// How long a read may take to become what was recorded.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -45,7 +46,7 @@ const WRONG: &str = "00000000-0000-4000-8000-0000000000ff";
 
 /// Asks a node everything that was recorded, in order.
 pub(crate) fn play(recording: &str, http: Http, listed: Vec<Difference>) -> Played {
-    let description = http.get("/v1/openapi.json").ok().json();
+    let paths = description::paths(&http, None);
     let mut used = BTreeSet::new();
     let (mut surprises, mut rows) = (Vec::new(), Vec::new());
     let mut ids: Vec<(String, String)> = Vec::new();
@@ -109,8 +110,8 @@ pub(crate) fn play(recording: &str, http: Http, listed: Vec<Difference>) -> Play
         }
         let status = exchange["status"].as_u64().expect("an answer has a status");
         rows.push(Row {
-            endpoint: format!("{method} {}", table::route(&description, path)),
-            behaviour: table::behaviour(path, holder, status),
+            endpoint: format!("{method} {}", description::template(&paths, path).unwrap_or("a path that is none")),
+            behaviour: behaviour(path, holder, status),
             explained: lines,
         });
     }
