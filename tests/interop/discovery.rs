@@ -24,6 +24,7 @@ use callboard_tests::process::Process;
 use callboard_tests::wait;
 use serde_json::{Value, json};
 
+use crate::page::Client;
 use crate::{file, free_port};
 
 /// Both look once a second here; a start and three scrapes fit many times.
@@ -54,6 +55,13 @@ fn prometheus_discovers_relabels_scrapes_and_forgets() {
     drop(stand_in);
     process.terminate();
     assert!(process.wait(PATIENCE).success(), "{}", process.stderr());
+    let mut client = Client::new("Prometheus");
+    client.did(
+        "discovers what is tagged, relabels by tag and meta, and scrapes; a build without `consul_sd_configs` is \
+         handed what its requests find",
+    );
+    client.did("drops a deregistered instance within its refresh");
+    client.hold();
 }
 
 #[test]
@@ -67,6 +75,10 @@ fn victoria_metrics_discovers_relabels_scrapes_and_forgets() {
 
     process.terminate();
     assert!(process.wait(PATIENCE).success(), "{}", process.stderr());
+    let mut client = Client::new("VictoriaMetrics");
+    client.did("discovers what is tagged by `consul_sd_configs`, relabels by tag and meta, and scrapes");
+    client.did("drops a deregistered instance within its refresh");
+    client.hold();
 }
 
 /// A control node with three instances that ask to be scraped and one that does not.

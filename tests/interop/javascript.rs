@@ -5,19 +5,25 @@
 use std::process::Command;
 use std::time::Duration;
 
+use callboard_tests::description;
 use callboard_tests::needs;
 use callboard_tests::node::Node;
 use callboard_tests::process::Process;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::file;
 use crate::methods::{Guest, TOKEN, guarded};
+use crate::page::Client;
 
 #[test]
 fn the_watch_of_node_consul_sees_every_change_and_nothing_else() {
     let node = Node::dev();
-    let said = run("node_consul.mjs", &node.http.address.port().to_string());
-    assert!(said.is_none_or(|said| said.ends_with("done\n")), "it ends where it should");
+    let Some(said) = run("node_consul.mjs", &node.http.address.port().to_string()) else { return };
+    assert!(said.ends_with("done\n"), "it ends where it should");
+    let mut client = Client::new("npm package consul, its watch").version(&version());
+    client.did("sees that a service is absent, registered, critical, passing and deregistered, each within a second");
+    client.did("sleeps while the same is written again, and while others come and go");
+    client.hold();
 }
 
 #[test]
@@ -28,7 +34,19 @@ fn every_method_of_node_consul_works() {
     let guest = Guest::start(folder.path());
     let settings = json!({"http": node.http.address.port(), "acl": guarded.http.address.port(), "token": TOKEN,
         "joined": guest.gossip});
-    let _ = run("node_methods.mjs", &settings.to_string());
+    let paths = description::paths(&node.http, None);
+    let Some(said) = run("node_methods.mjs", &settings.to_string()) else { return };
+    let mut client = Client::new("npm package consul, every method").version(&version());
+    client.methods(&said, &paths);
+    client.hold();
+}
+
+/// The version of the package.
+fn version() -> String {
+    let path = needs::npm_modules().expect("a script has just used it").join("consul/package.json");
+    let text = std::fs::read_to_string(path).expect("a package says what it is");
+    let package: Value = serde_json::from_str(&text).expect("in JSON");
+    package["version"].as_str().expect("with its version").to_owned()
 }
 
 /// Runs a script with the packages, shows its figures, and returns all that it said; `None` where the packages are not.

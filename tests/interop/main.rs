@@ -11,6 +11,7 @@ mod intro;
 mod javascript;
 mod methods;
 mod names;
+mod page;
 mod patroni;
 mod patterns;
 mod rust;

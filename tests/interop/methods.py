@@ -2,7 +2,7 @@
 
 The methods are found by walking the client that is tried, not listed: a method without a case fails, and so does a case
 that does not call its method. A case that is refused says so with the line of the contract that wants it, and must then
-be refused in just that way. Prints one line for each method. Used by py_consul.py and python_consul.py.
+be refused in just that way. Prints one line for each method, and one for each request of its case. Used by py_consul.py and python_consul.py.
 """
 
 import functools
@@ -55,6 +55,7 @@ class Trial:
         self.absent = absent
         self.called = set()
         self.paths = []
+        self.asked = set()
         self.status = None
 
     def watch(self, client):
@@ -63,6 +64,7 @@ class Trial:
 
         def note(response, **_):
             self.status = response.status_code
+            self.asked.add(f"{response.request.method} {response.request.path_url}")
 
         client.http.session.hooks["response"].append(note)
         return client
@@ -107,6 +109,7 @@ class Trial:
                 problems.append(f"{path}: a case for a method that is not there")
                 continue
             self.called.discard(path)
+            self.asked.clear()
             self.status = None
             problem = self._one(function, refused, args)
             if path in self.absent or any(word.endswith(".") and path.startswith(word) for word in self.absent):
@@ -117,10 +120,11 @@ class Trial:
                 problem = "its case does not call it"
             if problem:
                 problems.append(f"{path}: {problem}")
-            elif refused:
-                print(f"method: {path} refused with {refused[1]}, the contract's {refused[2]}", flush=True)
-            else:
-                print(f"method: {path} passed", flush=True)
+                continue
+            for operation in sorted(self.asked):
+                print(f"asked: {path} {operation}", flush=True)
+            result = f"refused with {refused[1]}, the contract's {refused[2]}" if refused else "passed"
+            print(f"method: {path} {result}", flush=True)
         for path in self.paths:
             if path not in CASES:
                 problems.append(f"{path}: no case")

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use callboard_tests::binaries;
+use callboard_tests::description;
 use callboard_tests::http::Http;
 use callboard_tests::needs;
 use callboard_tests::node::{Node, addresses};
@@ -15,6 +16,7 @@ use callboard_tests::process::Process;
 use serde_json::{Value, json};
 
 use crate::file;
+use crate::page::{Client, version_of};
 
 /// A script takes ten seconds; checks that run every second and the end of a node are in it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -66,10 +68,13 @@ impl Guest {
     }
 }
 
-/// Runs a script with the Python that has `package`, and shows what it counted.
+/// Runs a script with the Python that has `package`, shows what it counted, and tells the page.
 fn every_method(package: &str, script: &str, settings: &Value) {
     let Some(python) = needs::python(package) else { return };
-    let mut command = Command::new(python);
+    // Read before the script, whose last case may end the node.
+    let port = settings["http"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port is given");
+    let paths = description::paths(&Http::new(([127, 0, 0, 1], port).into()), None);
+    let mut command = Command::new(&python);
     // Nothing is written beside the sources.
     command.arg("-B").arg(file(script)).arg(settings.to_string());
     let mut process = Process::start(&mut command);
@@ -79,4 +84,7 @@ fn every_method(package: &str, script: &str, settings: &Value) {
     for line in said.lines().filter(|line| line.starts_with("figure:") || line.contains(" refused ")) {
         println!("{line}");
     }
+    let mut client = Client::new(&format!("{package}, every method")).version(&version_of(&python, package));
+    client.methods(&said, &paths);
+    client.hold();
 }

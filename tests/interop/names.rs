@@ -15,6 +15,7 @@ use callboard_tests::process::Process;
 use callboard_tests::wait;
 use serde_json::json;
 
+use crate::page::Client;
 use crate::{file, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,6 +72,10 @@ fn haproxy_follows_the_records_of_a_service() {
     assert_eq!(proxy.web.get("/").status, 503, "the name that is gone has no server");
     haproxy.terminate();
     let _ = haproxy.wait(PATIENCE);
+    let mut client = Client::new("HAProxy");
+    client.did("servers come from SRV records, with their weights: 3 and 1 share 80 requests so");
+    client.did("a critical instance leaves, a new one joins, and when the last is gone nobody is asked");
+    client.hold();
 }
 
 struct Proxy {
@@ -138,6 +143,10 @@ fn dnsmasq_forwards_the_domain() {
     wait::until_true("it to come back", PATIENCE, || asked(&dig, port, &["web.service.consul", "A"]) == ["10.1.2.3"]);
     dnsmasq.terminate();
     assert!(dnsmasq.wait(PATIENCE).success(), "{}", dnsmasq.stderr());
+    let mut client = Client::new("dnsmasq");
+    client.did("forwards the domain and the reverse of addresses, by UDP and TCP, and nothing else");
+    client.did("a critical instance leaves and comes back");
+    client.hold();
 }
 
 /// Every form of a name that this node answers, asked as people do.
@@ -199,6 +208,13 @@ fn dig_finds_every_form_of_a_name() {
     assert!(status(&["example.test", "A"]).contains("status: REFUSED"));
     assert!(status(&["consul", "AXFR"]).contains("Transfer failed"));
     println!("figure: dig was answered as it should be for {} forms of a name", forms.len());
+    let mut client = Client::new("dig");
+    for (question, _) in forms {
+        client.did(&format!("`{}`", question.join(" ")));
+    }
+    client
+        .did("what is not there, has no such data, belongs to others or is a transfer is refused as the contract says");
+    client.hold();
 }
 
 /// A node with a service of its own, a proxy before it, and another node that somebody registered.

@@ -11,6 +11,7 @@ const Consul = createRequire(`${modules}/`)("consul");
 const { http: port, acl, token, joined } = JSON.parse(settings);
 
 const called = new Set();
+const asked = new Set();
 const paths = [];
 
 // Notes each call of a public method of `thing` and of its parts.
@@ -36,6 +37,9 @@ function walk(thing, path, seen) {
 function client(port, defaults) {
   const consul = new Consul({ host: "127.0.0.1", port: Number(port), defaults });
   walk(consul, "", new Set([consul]));
+  consul.on("log", (tags, request) => {
+    if (tags[1] === "request" && request?.method) asked.add(`${request.method} ${request.path}`);
+  });
   return consul;
 }
 
@@ -431,6 +435,7 @@ const absent = [];
 const problems = [];
 for (const [path, run] of Object.entries(cases)) {
   called.delete(path);
+  asked.clear();
   let problem;
   if (!paths.includes(path)) problem = "a case for a method that is not there";
   else {
@@ -441,7 +446,10 @@ for (const [path, run] of Object.entries(cases)) {
   if (absent.some((word) => (word.endsWith(".") ? path.startsWith(word) : path === word))) {
     if (!problem) problems.push(`${path}: it is served, and listed as absent`);
   } else if (problem) problems.push(`${path}: ${problem}`);
-  else console.log(`method: ${path} passed`);
+  else {
+    for (const operation of [...asked].sort()) console.log(`asked: ${path} ${operation}`);
+    console.log(`method: ${path} passed`);
+  }
 }
 for (const path of paths) if (!(path in cases)) problems.push(`${path}: no case`);
 for (const problem of problems) console.log(`FAILED: ${problem}`);

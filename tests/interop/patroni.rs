@@ -16,6 +16,7 @@ use callboard_tests::wait;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::page::{Client, version_of};
 use crate::{file, free_port};
 
 /// A cluster is made by one `initdb` and two copies of it.
@@ -81,6 +82,12 @@ fn patroni_fails_over_when_its_leader_is_killed() {
         let status = member.process.wait(PATIENCE);
         assert!(status.success(), "{}", member.process.stderr());
     }
+    let mut client = Client::new("Patroni, with PostgreSQL").version(&version_of(&python, "patroni"));
+    client.did("three members agree on a leader by a key and a session, and replicas stream from it");
+    client.did("the leader's name is in DNS");
+    client.did("the leader is killed: within thirty seconds another holds the lock by another session and writes");
+    client.did("the old leader comes back as a replica");
+    client.hold();
 }
 
 /// Who holds the lock: the member's name and its session.

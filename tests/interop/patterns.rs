@@ -12,6 +12,8 @@ use callboard_tests::node::Node;
 use callboard_tests::wait;
 use serde_json::{Value, json};
 
+use crate::page::Client;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A reader in the manner of consul-template: index equal is ignored, a lower one begins anew, an absence is a value.
@@ -98,6 +100,9 @@ fn a_template_is_rendered_once_for_each_change() {
     let answers = [instances.answers(), services.answers(), absent.answers(), tree.answers()];
     assert_eq!(answers, [3, 4, 3, 3], "an answer for each change and no other");
     println!("figure: four reads of a template were answered {answers:?} times, once for each change and no more");
+    let mut client = Client::new("consul-template, requests in its manner");
+    client.did("four reads that wait are answered once for each change and not otherwise");
+    client.hold();
 }
 
 #[test]
@@ -158,4 +163,8 @@ fn fabio_rebuilds_once_for_each_change() {
     assert_eq!((closed["Status"].as_str(), closed["Notes"].as_str()), (Some("critical"), Some("end")));
     assert_eq!(states.answers(), 4, "an answer for each of four states of the checks, and no other");
     println!("figure: Fabio's read of every check was answered 4 times for 4 states, 20 beats and 20 keys beside");
+    let mut client = Client::new("Fabio, requests in its manner");
+    client.did("registers itself, and beats");
+    client.did("a read of every check is answered once for each state of the checks and not otherwise");
+    client.hold();
 }

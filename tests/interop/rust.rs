@@ -7,6 +7,8 @@ use callboard_tests::needs;
 use callboard_tests::node::Node;
 use callboard_tests::process::Process;
 
+use crate::page::Client;
+
 const STEP: Duration = Duration::from_secs(40);
 
 #[test]
@@ -19,4 +21,10 @@ fn rs_consul_keeps_keys_locks_registers_and_watches() {
         assert_eq!(process.line(STEP), step, "{}", process.stderr());
     }
     assert!(process.wait(STEP).success(), "{}", process.stderr());
+    let mut client = Client::new("rs-consul");
+    client.did("keys: writes by check-and-set, reads that wait, deletes of a tree");
+    client.did("lock: two contend, the second watches until it is free and takes it");
+    client.did("registration: a node with a service and a check, found by name, address and port");
+    client.did("nodes: lists by filter and distance, and a wait for the last instance to leave");
+    client.hold();
 }

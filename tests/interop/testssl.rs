@@ -9,6 +9,7 @@ use callboard_tests::node::Node;
 use serde_json::Value;
 
 use crate::free_port;
+use crate::page::Client;
 
 #[test]
 fn nothing_worse_than_low_is_found_on_the_https_port() {
@@ -47,4 +48,7 @@ fn nothing_worse_than_low_is_found_on_the_https_port() {
     let worse: Vec<&Value> =
         found.iter().filter(|one| !harmless.contains(&one["severity"].as_str().unwrap_or_default())).collect();
     assert!(worse.is_empty(), "{worse:#?}");
+    let mut client = Client::new("testssl.sh");
+    client.did("finds nothing worse than low on the HTTPS port");
+    client.hold();
 }

@@ -9,6 +9,8 @@ use callboard_tests::node::Node;
 use callboard_tests::process::Process;
 use serde_json::{Value, json};
 
+use crate::page::Client;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -52,6 +54,12 @@ fn curl_speaks_the_plain_api() {
         &[&counted[..], &[&url("/kv/foo?raw"), "--next", "--silent"], &counted[..], &[&url("/kv/foo?raw")]].concat(),
     );
     assert_eq!(twice, "news1 news0 ");
+    let mut client = Client::new("curl");
+    client.did("writes and reads keys, registers a service and finds it");
+    client.did("is answered compressed when it asks for that, by text and a failing status when it asks wrongly");
+    client.did("waits for a change of a key");
+    client.did("asks twice on one connection");
+    client.hold();
 }
 
 #[test]
@@ -66,6 +74,9 @@ fn curl_speaks_through_a_socket_of_the_file_system() {
     let _ = node.http.put("/v1/kv/foo", "bar").ok();
     let url = "http://localhost/v1/kv/foo?raw";
     assert_eq!(said(Command::new(curl).args(["--silent", "--unix-socket"]).arg(&socket).arg(url)), "bar");
+    let mut client = Client::new("curl, a socket of the file system");
+    client.did("reads a key");
+    client.hold();
 }
 
 #[test]
@@ -91,6 +102,10 @@ fn crypt_keeps_encrypted_settings() {
         run(&["get", "-plaintext", "-backend=consul", &endpoint, "crypt/plain"]).trim(),
         "{\"colour\": \"red\"}"
     );
+    let mut client = Client::new("crypt");
+    client.did("keeps settings under a key, encrypted, and reads them");
+    client.did("keeps and reads them in plain text");
+    client.hold();
 }
 
 /// Makes a pair of keys for nobody, and both keyrings as files.

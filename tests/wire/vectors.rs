@@ -1,9 +1,10 @@
 //! The contract's test vectors that one node can show, by their numbers: first the ones that are a request and an
-//! answer, as a table, then the ones that are a small story. Transactions are not among them.
+//! answer, as a table, then the ones that are a small story. Each test tells its part of the page of vectors.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use callboard_tests::conformance::Section;
 use callboard_tests::dns::{RData, RecordType, ResponseCode};
 use callboard_tests::node::Node;
 use serde_json::{Value, json};
@@ -15,6 +16,24 @@ enum Body {
     Text(&'static str),
     Starts(&'static str),
     Json(&'static str),
+}
+
+/// A part of the page of vectors.
+struct Part(Section);
+
+impl Part {
+    fn new(title: &str) -> Self {
+        Self(Section::new("vectors", title, &["Vector", "Asked", "Answered"]))
+    }
+
+    /// Tells a vector that holds: its test has just claimed it.
+    fn shown(&mut self, number: u8, asked: &str, answered: &str) {
+        self.0.row([&number.to_string(), asked, answered]);
+    }
+
+    fn hold(self) {
+        self.0.hold();
+    }
 }
 
 use Body::{Any, Empty, Json, Starts, Text};
@@ -61,6 +80,15 @@ const TABLE: &[(u8, &str, &str, &str, u16, Body)] = &[
         400,
         Text("Cannot specify ?stale with ?consistent, conflicting semantics."),
     ),
+    (36, "GET", "/v1/acl/tokens", "", 401, Text("ACL support disabled")),
+    (
+        37,
+        "PUT",
+        "/v1/txn",
+        r#"[{"KV": {"Verb": "cas", "Key": "foo", "Value": "", "Index": 1}}]"#,
+        409,
+        Json(r#"{"Results": null, "Errors": [{"OpIndex": 0, "What": "failed to set key \"foo\", index is stale"}]}"#),
+    ),
     (39, "PUT", "/v1/event/fire/e", "x", 200, Any),
     (46, "PUT", "/v1/kv/a?flags=18446744073709551615", "x", 200, Json("true")),
     (47, "OPTIONS", "/v1/kv/x", "", 200, Any),
@@ -69,6 +97,7 @@ const TABLE: &[(u8, &str, &str, &str, u16, Body)] = &[
 #[test]
 fn requests_are_answered_as_the_table_says() {
     let node = Node::dev();
+    let mut part = Part::new("Requests and answers");
     for (number, method, path, body, status, expected) in TABLE {
         let reply = node
             .http
@@ -83,6 +112,14 @@ fn requests_are_answered_as_the_table_says() {
             Starts(text) => assert!(reply.text().starts_with(text), "{said}"),
             Json(text) => assert_eq!(reply.json(), serde_json::from_str::<Value>(text).expect("JSON"), "{said}"),
         }
+        let asked = if body.is_empty() { format!("{method} {path}") } else { format!("{method} {path} with `{body}`") };
+        let answered = match expected {
+            Any => status.to_string(),
+            Empty => format!("{status}, empty"),
+            Starts(text) => format!("{status}, begins with `{text}`"),
+            Text(text) | Json(text) => format!("{status} `{text}`"),
+        };
+        part.shown(*number, &asked, &answered);
     }
     assert_eq!(node.http.get("/v1/kv/a").json()[0]["Flags"], json!(u64::MAX), "vector 46: flags survive whole");
     let events = node.http.get("/v1/event/list?name=e").ok().json();
@@ -91,6 +128,11 @@ fn requests_are_answered_as_the_table_says() {
     assert_eq!(options.header("Allow"), Some("OPTIONS,GET,PUT,DELETE"), "vector 47");
     let refused = node.http.request("POST", "/v1/agent/service/register", b"").expect("POST is answered");
     assert_eq!(refused.header("Allow"), Some("OPTIONS,PUT"), "vector 32");
+    part.shown(32, "its header Allow", "`OPTIONS,PUT`");
+    part.shown(39, "GET /v1/event/list?name=e", "Payload `eA==`");
+    part.shown(46, "GET /v1/kv/a", "Flags 18446744073709551615");
+    part.shown(47, "its header Allow", "`OPTIONS,GET,PUT,DELETE`");
+    part.hold();
 }
 
 /// Vectors 1, 48 and 50.
@@ -106,6 +148,11 @@ fn a_fresh_node_shows_itself() {
     let checks = node.http.get("/v1/health/state/any").ok().json();
     assert_eq!(checks.as_array().map(Vec::len), Some(1), "vector 50: {checks}");
     assert_eq!((&checks[0]["CheckID"], &checks[0]["Status"]), (&json!("serfHealth"), &json!("passing")), "vector 50");
+    let mut part = Part::new("A fresh node");
+    part.shown(1, "GET /v1/status/leader", "its address");
+    part.shown(48, "GET /v1/agent/self", "every value is an object");
+    part.shown(50, "GET /v1/health/state/any", "`serfHealth`, passing, and nothing else");
+    part.hold();
 }
 
 /// Vectors 2, 4, 5, 7 and 38.
@@ -130,6 +177,13 @@ fn a_key_keeps_its_indexes() {
         "vector 7: {entry}"
     );
     assert_eq!(node.http.put("/v1/kv/big", vec![b'x'; 524_289]).status, 413, "vector 38");
+    let mut part = Part::new("Keys and their indexes");
+    part.shown(2, "GET /v1/kv/foo before it is there", "has an index");
+    part.shown(4, "PUT and GET /v1/kv/foo", "the entry, whose ModifyIndex is the answer's index; no Session");
+    part.shown(5, "PUT /v1/kv/foo with the same", "the entry with the same indexes");
+    part.shown(7, "PUT /v1/kv/foo?cas= with the right index", "`true`, and a higher ModifyIndex");
+    part.shown(38, "PUT /v1/kv/big with 524289 bytes", "413");
+    part.hold();
 }
 
 /// Vectors 11, 12 and 13.
@@ -159,6 +213,11 @@ fn a_read_of_a_key_waits() {
     let _ = node.http.put("/v1/kv/zzz", "1").ok();
     assert_eq!(waiter.join().expect("the waiter is answered").status, 200, "vector 13");
     assert!(begun.elapsed() < Duration::from_secs(10), "vector 13: it is answered at once");
+    let mut part = Part::new("Reads that wait");
+    part.shown(11, "GET /v1/kv/foo?index=…&wait=50ms", "the same body and index after 50 ms");
+    part.shown(12, "GET /v1/kv/zzz?index=…&wait=2s, and meanwhile a PUT of another key", "404 after 2 s");
+    part.shown(13, "GET /v1/kv/zzz?index=…&wait=20s, and meanwhile a PUT of it", "200 at once");
+    part.hold();
 }
 
 /// Vectors 14 to 20.
@@ -187,6 +246,19 @@ fn a_lock_has_a_session() {
     let refused = http.put(&format!("/v1/session/renew/{unknown}"), "");
     let expected = (404, format!("Session id '{unknown}' not found"));
     assert_eq!((refused.status, refused.text()), expected, "vector 20");
+    let mut part = Part::new("Locks and sessions");
+    part.shown(14, "PUT /v1/session/create with a TTL of 5s", "500, says what a TTL must be between");
+    part.shown(15, "PUT /v1/session/create", "an id of 36 letters");
+    part.shown(16, "PUT /v1/kv/l?acquire=one", "`true`; Session one, LockIndex 1");
+    part.shown(17, "PUT /v1/kv/l?acquire=two", "`false`");
+    part.shown(18, "PUT /v1/kv/l?acquire=nope", "500 `invalid session`");
+    part.shown(
+        19,
+        "PUT /v1/session/destroy/one, and at once PUT /v1/kv/l?acquire=two",
+        "`false`; the key stays, without Session",
+    );
+    part.shown(20, "PUT /v1/session/renew/ of an id that nobody has", "404 `Session id … not found`");
+    part.hold();
 }
 
 /// Vectors 22, 24, 25, 26, 27 and 45.
@@ -229,6 +301,14 @@ fn a_service_and_its_index() {
     assert_eq!(http.put_json("/v1/catalog/register", &external).json(), json!(true), "vector 45");
     let after = (http.get("/v1/catalog/nodes").index(), http.get("/v1/health/service/x").index());
     assert_eq!(before, after, "vector 45: the second write changes nothing");
+    let mut part = Part::new("A service and its index");
+    part.shown(22, "GET /v1/health/service/web", "`serfHealth` passing and `service:web` critical");
+    part.shown(24, "PUT /v1/agent/check/pass/service:web?note=ok, GET /v1/health/service/web?passing", "Output `ok`");
+    part.shown(25, "the same once more", "the same index");
+    part.shown(26, "PUT /v1/agent/service/register of db", "the same index of web");
+    part.shown(27, "a GET of web that waits while web is deregistered", "`[]` and a higher index");
+    part.shown(45, "PUT /v1/catalog/register twice", "`true` twice; the second moves no index");
+    part.hold();
 }
 
 /// Vectors 41 to 44.
@@ -259,6 +339,12 @@ fn names_are_resolved() {
     assert!(mail.authorities.iter().any(|record| record.record_type() == RecordType::SOA), "vector 43");
     let loopback = dns.addresses("7f000001.addr.dc1.consul");
     assert_eq!(loopback, [std::net::IpAddr::from([127, 0, 0, 1])], "vector 44");
+    let mut part = Part::new("Names");
+    part.shown(41, "web.service.consul SRV, by UDP and TCP", "`1 1 80 n1.node.dc1.consul.`, with its address beside");
+    part.shown(42, "the same when its check is critical", "NXDOMAIN with SOA");
+    part.shown(43, "n1.node.consul MX", "NOERROR, empty, with SOA");
+    part.shown(44, "7f000001.addr.dc1.consul A", "127.0.0.1");
+    part.hold();
 }
 
 /// Vector 49.
@@ -268,4 +354,7 @@ fn an_interval_below_a_second_is_raised() {
     let check = json!({"name": "s", "args": ["sh", "-c", "/bin/true"], "interval": 10});
     let reply = node.http.put_json("/v1/agent/check/register", &check);
     assert!(reply.body.is_empty(), "vector 49");
+    let mut part = Part::new("Checks");
+    part.shown(49, "PUT /v1/agent/check/register with an interval of 10 nanoseconds", "200, empty");
+    part.hold();
 }

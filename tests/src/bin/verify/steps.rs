@@ -50,6 +50,11 @@ pub(crate) fn all() -> Vec<Step> {
         Step { name: "cli", about: "the command line, against real nodes", run: || suite("cli") },
         Step { name: "e2e", about: "stories with real programs", run: || suite("e2e") },
         Step { name: "interop", about: "clients and tools that nobody here wrote", run: || suite("interop") },
+        Step {
+            name: "conformance",
+            about: "every operation is on the pages that the suites before made",
+            run: || suite("conformance"),
+        },
         Step { name: "sim", about: "simulated fleets, with printed seeds", run: || suite("sim") },
         Step { name: "chaos", about: "one fault after the other under a steady load", run: || suite("chaos") },
         Step { name: "malformed", about: "a thousand bad requests", run: || suite("malformed") },
