@@ -8,7 +8,7 @@
 //! - [`registry`]: the pure, deterministic state, whose changes wake readers through
 //! - [`watch`]: the hub; [`check`] keeps the checks of the node alive, [`session`] ends what is not renewed, and
 //! - [`connect`] signs for the services of a mesh, [`tls`] says what the sockets show and whom they trust, [`event`]
-//!   tells all nodes what need not be kept, [`query`] knows what a prepared query finds,
+//!   tells all nodes what need not be kept, [`exec`] runs programs for others where that is allowed, [`query`] knows what a prepared query finds,
 //!   [`gateway`] which gateways carry a service, [`snapshot`] keeps a registry elsewhere;
 //! - [`definitions`] keeps registered what files define, [`reload`] reads them again, [`monitor`] lets the log be heard.
 //!
@@ -30,6 +30,7 @@ pub mod definitions;
 pub mod dns;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod gateway;
 pub mod host;
 pub mod http;
@@ -37,6 +38,7 @@ pub mod identity;
 pub mod listen;
 mod log_file;
 pub mod monitor;
+mod program;
 pub mod query;
 pub mod registry;
 pub mod reload;

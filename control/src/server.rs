@@ -33,6 +33,7 @@ use crate::definitions::Keeper;
 use crate::dns;
 use crate::error::Error;
 use crate::event::{self, Events};
+use crate::exec::{self, Exec};
 use crate::http::{Api, Door, Parts, routes, serve};
 use crate::listen::Listeners;
 use crate::monitor::Monitor;
@@ -132,7 +133,8 @@ impl Server {
         let checks = Checks::new(cluster.clone(), check_settings);
         let sessions = Sessions::new(cluster.clone(), SessionSettings { ttl_min: config.session_ttl_min });
         let authority = Authority::new(cluster.clone(), authority_options(&config, &identity));
-        let events = Events::new(cluster.clone(), identity.node_name.clone());
+        let (call, calls) = Exec::calls();
+        let events = Events::new(cluster.clone(), identity.node_name.clone(), config.remote_exec.then_some(call));
         let memory: Arc<dyn LeaderMemory> = Arc::new(Memory { checks: checks.clone(), sessions: sessions.clone() });
         cluster.remember(&memory);
         let rules = Arc::new(ArcSwap::from_pointee(settings::http_rules(&config)));
@@ -198,6 +200,10 @@ impl Server {
         }
         tasks.spawn(watch(checks, stop.clone()));
         tasks.spawn(event::listen(events, stop.clone()));
+        if config.remote_exec {
+            let exec = Exec::new(cluster.clone(), acl.clone(), config.node_name.clone());
+            tasks.spawn(exec::listen(exec, calls, stop.clone()));
+        }
         tasks.spawn(session::watch(sessions, stop.clone()));
         tasks.spawn(connect::watch(authority, stop.clone()));
         let mut doors = listeners.http;

@@ -70,6 +70,7 @@ pub(crate) fn shown(config: &Config) -> Value {
         "AdvertiseAddrWAN": net.advertise_wan.to_string(), "GRPCPort": -1, "GRPCTLSPort": -1,
         "ConnectEnabled": config.connect.enabled, "DNSAltDomain": config.alt_domain, "DNSRecursors": recursors,
         "EnableRemoteScriptChecks": config.scripts, "EnableLocalScriptChecks": config.scripts_local,
+        "DisableRemoteExec": !config.remote_exec,
         "DataDir": config.data_dir, "PidFile": config.pid_file, "LeaveOnTerm": cluster.leave_on_terminate,
         "SkipLeaveOnInt": cluster.skip_leave_on_interrupt, "EncryptVerifyIncoming": cluster.encrypt_verify_incoming,
         "EncryptVerifyOutgoing": cluster.encrypt_verify_outgoing,

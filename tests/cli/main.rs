@@ -8,5 +8,6 @@ mod mesh;
 mod moving;
 mod nodes;
 mod operators;
+mod remote;
 mod run;
 mod watches;

@@ -9,7 +9,7 @@ use callboard_tests::wait;
 use crate::run::{LONG, agent, check, command, refused, run};
 
 /// Where the gossip of a node is.
-fn gossip(node: &Node) -> String {
+pub(crate) fn gossip(node: &Node) -> String {
     let own = node.http.get("/v1/agent/self").ok().json();
     format!("127.0.0.1:{}", own["Member"]["Port"])
 }

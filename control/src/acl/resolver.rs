@@ -140,8 +140,19 @@ impl Acl {
         if !self.settings.enabled {
             return Ok(Access::unrestricted());
         }
-        let hash = given.map(Secret::hash).or_else(|| self.hash_for(TokenUse::Default));
-        self.access_at(registry, hash.unwrap_or(self.anonymous), keeper::now())
+        let hash = given.map_or_else(|| self.standing_in(TokenUse::Default), Secret::hash);
+        self.access_at(registry, hash, keeper::now())
+    }
+
+    /// What this node may do on its own account: by its agent token, or its default one, or as anybody.
+    ///
+    /// # Errors
+    /// When nobody has the token, or its time is over.
+    pub fn agent_access(&self, registry: &Registry) -> Result<Access, UnknownToken> {
+        if !self.settings.enabled {
+            return Ok(Access::unrestricted());
+        }
+        self.access_at(registry, self.standing_in(TokenUse::Agent), keeper::now())
     }
 
     /// What a question over DNS may see. A token that nobody has sees nothing.
@@ -150,13 +161,18 @@ impl Acl {
         if !self.settings.enabled {
             return Access::unrestricted();
         }
-        let hash = self.hash_for(TokenUse::Dns).or_else(|| self.hash_for(TokenUse::Default));
-        let access = self.access_at(registry, hash.unwrap_or(self.anonymous), keeper::now());
+        let access = self.access_at(registry, self.standing_in(TokenUse::Dns), keeper::now());
         access.unwrap_or_else(|UnknownToken| self.nobody())
     }
 
     fn hash_for(&self, token_use: TokenUse) -> Option<SecretHash> {
         self.tokens.read().get(token_use).map(Secret::hash)
+    }
+
+    /// The token of a use, or the one that stands in for it.
+    fn standing_in(&self, token_use: TokenUse) -> SecretHash {
+        let hash = self.hash_for(token_use).or_else(|| self.hash_for(TokenUse::Default));
+        hash.unwrap_or(self.anonymous)
     }
 
     fn nobody(&self) -> Access {

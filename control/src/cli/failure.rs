@@ -6,6 +6,8 @@
 use callboard::http::Answer;
 use http::StatusCode;
 
+use crate::program::ProgramError;
+
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -130,6 +132,17 @@ impl From<callboard::Error> for Failure {
         match kind {
             Kind::Unreachable => failure.hint("is an agent running there? -http-addr or CONSUL_HTTP_ADDR says where"),
             _ => failure,
+        }
+    }
+}
+
+impl From<ProgramError> for Failure {
+    fn from(error: ProgramError) -> Self {
+        match &error {
+            ProgramError::Nothing => Self::usage(error.to_string()),
+            ProgramError::Start(_) | ProgramError::Wait(_) => {
+                Self::because(Kind::Failed, "Error running handler", &error)
+            }
         }
     }
 }

@@ -3,20 +3,20 @@
 //! The keys are those of Consul's clients, so that both can contend: `PREFIX/.lock` for one holder, and beside it a key for
 //! each contender for several. When the lock is lost the program is told to end, and ended after five seconds.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use callboard::Client;
 use callboard::lock::{Locked, Lost, Permit, SessionSettings};
-use callboard_proto::duration::GoDuration;
 use clap::Args;
-use tokio::process::Child;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use super::Ended;
-use super::child;
 use super::client::ClientFlags;
 use super::failure::{Failure, Kind};
+use super::flags::{ShellFlag, listen, time};
 use super::talk::note;
+use crate::program::{self, Program};
 
 /// What is answered when the program failed and the caller wants to know.
 const CHILD_FAILED: u8 = 2;
@@ -44,9 +44,8 @@ pub(super) struct Lock {
     /// Taken for Consul's sake: failures are borne for as long as the session's TTL proves that the lock is held
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     monitor_retry: u32,
-    /// Run the words as one line of a shell; -shell=false: as a program and its arguments
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]
-    shell: String,
+    #[command(flatten)]
+    shell: ShellFlag,
     /// Give the program our standard input
     #[arg(long)]
     pass_stdin: bool,
@@ -84,23 +83,14 @@ impl Held {
     }
 }
 
-fn time(flag: &str, text: &str) -> Result<Duration, Failure> {
-    let parsed = GoDuration::parse(text).ok().filter(|time| time.0 >= 0);
-    parsed
-        .map(GoDuration::to_std)
-        .ok_or_else(|| Failure::usage(format!("{flag} is {text:?}; a time as 10s is accepted")))
-}
-
 /// Takes the lock, runs the program, gives the lock back.
 pub(super) async fn run(lock: Lock) -> Ended {
     let (timeout, ttl) = (time("-timeout", &lock.timeout)?, time("-ttl", &lock.ttl)?);
-    let Some(shell) = callboard_proto::api::query::parse_bool(&lock.shell) else {
-        return Err(Failure::usage(format!("-shell is {:?}; true or false is accepted", lock.shell)));
-    };
+    let by_shell = lock.shell.by_shell()?;
     if lock.n == 0 {
         return Err(Failure::usage("Lock holder limit must be positive"));
     }
-    let mut command = child::command(&lock.program, shell)?;
+    let mut command = program::command(&lock.program, by_shell)?;
     command.env("CONSUL_LOCK_HELD", "true");
     let client = lock.client.api()?.client;
     let talk = |text: &str| {
@@ -127,15 +117,15 @@ pub(super) async fn run(lock: Lock) -> Ended {
         }
     };
     talk("Lock acquired; starting the program");
-    let mut child = child::start(command, lock.pass_stdin)?;
+    let mut program = Program::start(command, lock.pass_stdin)?;
     let ended = tokio::select! {
-        status = child.wait() => finished(status, lock.child_exit_code),
+        status = program.wait() => finished(status?, lock.child_exit_code),
         lost = held.lost() => {
             note(format!("Lock lost ({lost:?}); ending the program"));
-            stopped(&mut child, Failure::new(Kind::Conflict, "Lock lost while the program ran")).await
+            stopped(&mut program, Failure::new(Kind::Conflict, "Lock lost while the program ran")).await
         }
-        _ = terminate.recv() => stopped(&mut child, Failure::new(Kind::Failed, "told to end while the program ran")).await,
-        _ = interrupt.recv() => stopped(&mut child, Failure::new(Kind::Failed, "told to end while the program ran")).await,
+        _ = terminate.recv() => stopped(&mut program, Failure::new(Kind::Failed, "told to end while the program ran")).await,
+        _ = interrupt.recv() => stopped(&mut program, Failure::new(Kind::Failed, "told to end while the program ran")).await,
     };
     talk("Giving the lock back");
     let released = held.release().await;
@@ -166,19 +156,14 @@ async fn pause(time: Duration) {
     }
 }
 
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::because(Kind::Failed, "listening for signals", &error))
-}
-
-fn finished(status: std::io::Result<std::process::ExitStatus>, tells: bool) -> Ended {
-    let status = status.map_err(|error| Failure::because(Kind::Failed, "waiting for the program", &error))?;
+fn finished(status: ExitStatus, tells: bool) -> Ended {
     if !status.success() {
         note(format!("Error running handler: {status}"));
     }
     Ok(if tells && !status.success() { CHILD_FAILED } else { 0 })
 }
 
-async fn stopped(child: &mut Child, failure: Failure) -> Ended {
-    child::end(child).await?;
+async fn stopped(program: &mut Program, failure: Failure) -> Ended {
+    program.end().await?;
     Err(failure)
 }

@@ -13,7 +13,6 @@ mod carry;
 mod carry_read;
 mod carry_write;
 mod catalog;
-mod child;
 mod client;
 mod cluster;
 mod completion;
@@ -22,7 +21,9 @@ mod connect_ca;
 mod debug;
 mod event;
 mod exec;
+mod exec_tally;
 mod failure;
+mod flags;
 mod info;
 mod intention;
 mod keygen;
@@ -87,8 +88,8 @@ enum Command {
     Debug(debug::Debug),
     /// Says something to every node, once
     Event(event::Fire),
-    /// Is not offered: says why
-    Exec(exec::Exec),
+    /// Runs a program on the nodes that allow it
+    Exec(Box<exec::Exec>),
     /// Writes services, keys, rules and rights as one JSON document
     Export(carry::Export),
     /// Makes a node leave whose process is gone
@@ -183,7 +184,7 @@ fn asked(command: Command, manner: Manner) -> Ended {
             Command::Connect(connect) => connect_ca::run(connect).await,
             Command::Debug(debug) => debug::run(debug).await,
             Command::Event(fire) => event::run(fire).await,
-            Command::Exec(exec) => exec::run(&exec),
+            Command::Exec(exec) => exec::run(*exec).await,
             Command::Export(export) => carry::export(export).await,
             Command::ForceLeave(leave) => cluster::force_leave(leave).await,
             Command::Import(import) => carry::import(*import).await,

@@ -17,10 +17,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::Ended;
-use super::child;
 use super::client::{Api, ClientFlags, Target, decode};
 use super::failure::{Failure, Kind};
+use super::flags::ShellFlag;
 use super::talk::{complain, note, say_json};
+use crate::program;
 
 /// Longer than a server lets anybody wait who names no time: five minutes and a sixteenth.
 const PATIENCE: Duration = Duration::from_secs(330);
@@ -85,9 +86,8 @@ pub(super) struct Watch {
     /// Only what this holds for
     #[arg(long, value_name = "EXPRESSION")]
     filter: Option<String>,
-    /// Run the words as one line of a shell; -shell=false: as a program and its arguments
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]
-    shell: String,
+    #[command(flatten)]
+    shell: ShellFlag,
     #[command(flatten)]
     client: ClientFlags,
     /// The program that is given the news as JSON on its standard input, with CONSUL_INDEX in its environment
@@ -165,9 +165,7 @@ fn pause(failures: u32) -> Duration {
 /// Watches.
 pub(super) async fn run(watch: Watch) -> Ended {
     let target = watch.target()?;
-    let Some(shell) = callboard_proto::api::query::parse_bool(&watch.shell) else {
-        return Err(Failure::usage(format!("-shell is {:?}; true or false is accepted", watch.shell)));
-    };
+    let by_shell = watch.shell.by_shell()?;
     let api = watch.client.api()?;
     let (mut known, mut failures) = (Known::default(), 0);
     loop {
@@ -180,7 +178,7 @@ pub(super) async fn run(watch: Watch) -> Ended {
                         say_json(&found.value)?;
                         return Ok(0);
                     }
-                    tell(&watch.program, shell, &found).await?;
+                    tell(&watch.program, by_shell, &found).await?;
                 }
                 tokio::time::sleep_until(next).await;
             }
@@ -228,9 +226,9 @@ async fn round(api: &Api, watch: &Watch, target: &Target, index: u64) -> Result<
 }
 
 /// Runs the program with the news; one that fails ends the watch.
-async fn tell(program: &[String], shell: bool, found: &Found) -> Result<(), Failure> {
+async fn tell(program: &[String], by_shell: bool, found: &Found) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::because(Kind::Failed, "Error executing handler", error);
-    let mut command = child::command(program, shell)?;
+    let mut command = program::command(program, by_shell)?;
     command.env("CONSUL_INDEX", found.index.to_string()).stdin(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| failed(&error))?;
     let mut bytes = found.value.to_string().into_bytes();

@@ -91,6 +91,7 @@ keys! {
         // Checks, and what is defined.
         pub(super) enable_script_checks: Option<bool>,
         pub(super) enable_local_script_checks: Option<bool>,
+        pub(super) disable_remote_exec: Option<bool>,
         pub(super) check_update_interval: Option<GoDuration>,
         pub(super) check_output_max_size: Option<u64>,
         pub(super) discard_check_output: Option<bool>,
@@ -158,7 +159,6 @@ keys! {
         cloud: NO_CALL_HOME,
         disable_anonymous_signature: NO_CALL_HOME,
         disable_host_node_id: "the node's id is always made at random",
-        disable_remote_exec: "programs are never run from afar",
         disable_update_check: NO_CALL_HOME,
         discovery_max_stale: "readers say themselves how old an answer may be",
         enable_acl_replication: ONE_DATACENTER,

@@ -120,6 +120,8 @@ pub struct Config {
     pub scripts: bool,
     /// Whether checks that files define may.
     pub scripts_local: bool,
+    /// Whether programs are run for whoever may ask for it from elsewhere.
+    pub remote_exec: bool,
     /// How long a change of a check's output alone is held back.
     pub check_update_interval: Duration,
     /// The most bytes of a check's output that are kept; 0 keeps none.

@@ -99,6 +99,7 @@ pub(super) fn resolve(dev: bool, sources: Sources, host: &Host) -> Result<Config
         queries: QuerySettings::resolve(&file)?,
         scripts,
         scripts_local,
+        remote_exec: !file.disable_remote_exec.unwrap_or(true),
         check_update_interval: file.check_update_interval.map_or(Duration::from_secs(300), GoDuration::to_std),
         check_output_max: match (file.discard_check_output, file.check_output_max_size) {
             (Some(true), _) => 0,

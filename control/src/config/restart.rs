@@ -21,6 +21,7 @@ impl Config {
                 "enable_script_checks, enable_local_script_checks",
                 self.scripts != later.scripts || self.scripts_local != later.scripts_local,
             ),
+            ("disable_remote_exec", self.remote_exec != later.remote_exec),
             ("check_update_interval", self.check_update_interval != later.check_update_interval),
             ("check_output_max_size", self.check_output_max != later.check_output_max),
             ("session_ttl_min", self.session_ttl_min != later.session_ttl_min),

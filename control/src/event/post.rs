@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_proto::NodeName;
-use callboard_proto::api::event::UserEvent;
+use callboard_proto::api::event::{INTERNAL_PREFIX, UserEvent};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::audience::Audience;
 use super::ring::Ring;
@@ -47,14 +47,17 @@ struct Shared {
     fired: Mutex<HashMap<String, oneshot::Sender<()>>>,
     /// Counts the events that were kept.
     changed: watch::Sender<u64>,
+    /// Who answers calls to run a program; nobody, where that is not allowed.
+    calls: Option<mpsc::Sender<UserEvent>>,
 }
 
 impl Events {
-    /// The events of a node; [`listen`] receives them.
+    /// The events of a node; [`listen`] receives them. Calls to run a program that are for this node are handed on, not
+    /// kept.
     #[must_use]
-    pub fn new(cluster: Cluster, node: NodeName) -> Events {
+    pub fn new(cluster: Cluster, node: NodeName, calls: Option<mpsc::Sender<UserEvent>>) -> Events {
         let (ring, fired, changed) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
-        Events { shared: Arc::new(Shared { cluster, node, ring, fired, changed }) }
+        Events { shared: Arc::new(Shared { cluster, node, ring, fired, changed, calls }) }
     }
 
     /// Tells an event to every node. When this returns, it is listed here, if it is for this node.
@@ -97,12 +100,24 @@ impl Events {
             }
         };
         let heard = self.shared.fired.lock().remove(&event.id);
-        if self.is_for_us(&event) && self.shared.ring.lock().keep(event) {
-            self.shared.changed.send_modify(|count| *count += 1);
+        if self.is_for_us(&event) {
+            self.take(event);
         }
         if let Some(heard) = heard {
             // Whoever fired may be gone.
             let _ = heard.send(());
+        }
+    }
+
+    fn take(&self, event: UserEvent) {
+        if event.name == INTERNAL_PREFIX {
+            match &self.shared.calls {
+                None => debug!(event = event.id, "a call to run a program was left alone: that is not allowed here"),
+                Some(calls) if calls.try_send(event).is_ok() => {}
+                Some(_) => warn!("a call to run a program was dropped: too many wait"),
+            }
+        } else if self.shared.ring.lock().keep(event) {
+            self.shared.changed.send_modify(|count| *count += 1);
         }
     }
 
@@ -153,7 +168,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_fired_is_listed_and_wakes_once() {
         let cluster = Cluster::start(ClusterOptions::alone().await).await.unwrap();
-        let events = Events::new(cluster.clone(), NodeName::parse("n1").unwrap());
+        let (sender, mut calls) = mpsc::channel(8);
+        let events = Events::new(cluster.clone(), NodeName::parse("n1").unwrap(), Some(sender));
         let stop = CancellationToken::new();
         let listening = tokio::spawn(listen(events.clone(), stop.clone()));
         let mut changed = events.subscribe();
@@ -164,12 +180,15 @@ mod tests {
             version: 1,
             ..UserEvent::default()
         };
-        for (name, node) in [("a", "n1"), ("b", "n2"), ("_rexec/x", ""), ("c", "")] {
+        for (name, node) in [("a", "n1"), ("b", "n2"), ("_rexec/x", ""), ("_rexec", "n1"), ("_rexec", "n2"), ("c", "")]
+        {
             events.fire(&event(name, node)).await.unwrap();
         }
         let listed: Vec<_> = events.list(None).iter().map(|event| (event.name.clone(), event.ltime)).collect();
-        assert_eq!(listed, [("a".to_owned(), 2), ("c".to_owned(), 5)]);
+        assert_eq!(listed, [("a".to_owned(), 2), ("c".to_owned(), 7)]);
         assert_eq!(*changed.borrow_and_update(), 2);
+        assert_eq!(calls.try_recv().map(|call| (call.name, call.ltime)), Ok(("_rexec".to_owned(), 5)));
+        assert!(calls.try_recv().is_err(), "a call for another node is not ours");
         assert!(events.shared.fired.lock().is_empty());
         stop.cancel();
         listening.await.unwrap();
