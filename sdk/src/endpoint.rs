@@ -1,13 +1,16 @@
 //! Something that can be dialled, as the registry described it, and what this process knows of it.
 //!
 //! [`Endpoint`] is the immutable half: who it is, where it listens, how much it should get.
-//! [`EndpointStats`] is the living half: calls in flight, failures in a row, set aside until when.
+//! [`EndpointStats`] is the living half: calls in flight, failures in a row, set aside until when. What of it a pick reads
+//! is its [`Gauge`].
 //! Nothing here knows the wire, a snapshot or a policy; `catalog` builds endpoints from registry
 //! rows and `balance` reads them.
 
 mod aside;
 mod clock;
 mod demand;
+mod gauge;
+mod gauges;
 mod latency;
 mod outlier;
 mod replies;
@@ -19,11 +22,13 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use aside::{Aside, Ejection};
 pub use clock::Clock;
+pub use gauge::{Gauge, Load, Report};
+pub(crate) use gauges::{Gauges, NO_CELL};
 pub use latency::Latency;
 pub use outlier::Outliers;
 pub(crate) use outlier::judge;
 pub use replies::Replies;
-pub use stats::{EndpointKey, EndpointStats, Load, Outcome, Report, Tally};
+pub use stats::{EndpointKey, EndpointStats, Outcome, Tally};
 
 /// Says what the worst check of an instance says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

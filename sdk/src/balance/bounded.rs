@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
-use crate::endpoint::EndpointStats;
+use crate::endpoint::Gauge;
 
 /// Endpoints asked for one key. At a factor of 125 % one in five has room at worst, so 0.08 % find nobody; that many
 /// are needed only by keys that are hot beyond everything.
@@ -159,10 +159,10 @@ impl Bounded {
     /// Returns the load of an endpoint, and by how much that corrects the sums if it does.
     #[inline]
     fn look(&self, group: &Group, position: usize, now: u64) -> (u64, Option<Sums>) {
-        let (Some(stats), Some(seen)) = (group.stats(position), self.seen.get(position)) else {
+        let (Some(gauge), Some(seen)) = (group.gauge(position), self.seen.get(position)) else {
             return (0, None);
         };
-        let (load, counted) = load(stats, now);
+        let (load, counted) = load(gauge, now);
         // Looked at before it is written: between two calls of a quiet endpoint there is nothing to write.
         if seen.load(Relaxed) == counted {
             return (u64::from(load), None);
@@ -194,9 +194,9 @@ impl Bounded {
 
 /// Returns the calls in flight at an endpoint, as far as anybody knows, and what counts in the total.
 #[inline]
-fn load(stats: &EndpointStats, now: u64) -> (u32, u32) {
-    let own = (stats.in_flight() as u32) & !KNOWN;
-    let Some(report) = stats.report(now) else { return (own, own) };
+fn load(gauge: &Gauge, now: u64) -> (u32, u32) {
+    let own = (gauge.in_flight() as u32) & !KNOWN;
+    let Some(report) = gauge.report(now) else { return (own, own) };
     let both = own.max(report.load.in_flight);
     let counts = |age: u32| report.age <= age || report.age >= REPORT_AGE_WRAPPED;
     (if counts(REPORT_AGE_MAX) { both } else { own }, if counts(TOTAL_AGE_MAX) { both | KNOWN } else { own })

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::catalog::{Member, Snapshot};
-use crate::endpoint::EndpointStats;
+use crate::endpoint::{EndpointStats, Gauge};
 
 /// Holds the choice a picker has.
 #[derive(Clone, Debug)]
@@ -87,8 +87,14 @@ impl Group {
         }
     }
 
-    /// Returns the statistics of the endpoint at `position`, if there is one.
+    /// Returns what policies read of the endpoint at `position`, if there is one.
     #[inline]
+    #[must_use]
+    pub fn gauge(&self, position: usize) -> Option<&Gauge> {
+        self.snapshot.gauge(position)
+    }
+
+    /// Returns the statistics of the endpoint at `position`, if there is one; farther away than its gauge.
     #[must_use]
     pub fn stats(&self, position: usize) -> Option<&EndpointStats> {
         self.snapshot.stats(position)

@@ -171,12 +171,12 @@ impl Layout {
             let now = group.snapshot().aside().clock().coarse();
             let (mut weight, mut load) = (0.0, Load::default());
             for (position, own) in group.weighted() {
-                let Some(stats) = group.stats(position as usize).filter(|stats| !stats.is_aside(now)) else { continue };
+                let Some(gauge) = group.gauge(position as usize).filter(|gauge| !gauge.is_aside(now)) else { continue };
                 weight += f64::from(own);
                 if let Some(label) = zones.labels.get(position as usize) {
                     by_label[*label as usize] += f64::from(own);
                 }
-                if let Some(report) = stats.report(now).filter(|report| report.age <= REPORT_AGE_MAX) {
+                if let Some(report) = gauge.report(now).filter(|report| report.age <= REPORT_AGE_MAX) {
                     load.add(report.load.in_flight, own);
                 }
             }

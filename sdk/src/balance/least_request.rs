@@ -8,6 +8,7 @@ use super::group::Group;
 use super::hash;
 use super::pair::{Drawn, Pairs};
 use super::picker::{Ask, Picker, Worker};
+use crate::endpoint::Gauge;
 
 /// Random bits that break ties in a scan, below the cost.
 const TIE_BITS: u32 = 16;
@@ -30,7 +31,7 @@ impl LeastRequest {
     /// Returns what the next call to `position` would cost: calls in flight and this one, per weight.
     #[inline]
     fn cost(&self, group: &Group, position: usize) -> u64 {
-        let load = group.stats(position).map_or(u64::MAX >> 40, |stats| stats.in_flight());
+        let load = group.gauge(position).map_or(u64::MAX >> 40, Gauge::in_flight);
         match self.pairs.cost(position) {
             None => load,
             Some(cost) => (load + 1) * u64::from(cost),

@@ -34,13 +34,13 @@ impl PeakEwma {
 
     #[inline]
     fn look(&self, group: &Group, position: usize, now: u64) -> Seen {
-        let Some(stats) = group.stats(position) else {
+        let Some(gauge) = group.gauge(position) else {
             return Seen { latency: f32::MAX, calls: f32::MAX };
         };
         // As signed numbers of 32 bits, which the processor converts in one instruction; in flight are below 2^24.
-        let calls = (stats.in_flight() as i32 + 1) as f32;
+        let calls = (gauge.in_flight() as i32 + 1) as f32;
         let calls = self.0.cost(position).map_or(calls, |cost| calls * cost as f32);
-        Seen { latency: stats.latency().faded(now), calls }
+        Seen { latency: gauge.latency().faded(now), calls }
     }
 }
 

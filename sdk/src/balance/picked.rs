@@ -29,7 +29,7 @@ impl Picked {
     #[inline]
     pub(super) fn new(member: Arc<Member>, timed: bool) -> Self {
         let begun = if timed { member.stats().clock().micros() } else { 0 };
-        member.stats().begin();
+        member.stats().gauge().begin();
         Self { member, begun, answered: false, recorded: false }
     }
 
@@ -105,7 +105,7 @@ impl Drop for Picked {
     #[inline]
     fn drop(&mut self) {
         let stats = self.member.stats();
-        stats.end();
+        stats.gauge().end();
         if !self.recorded {
             stats.abandon();
         }

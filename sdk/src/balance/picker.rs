@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::group::Group;
 use super::hash;
 use super::ramp::Ramp;
-use crate::endpoint::{EndpointKey, EndpointStats};
+use crate::endpoint::{EndpointKey, Gauge};
 
 /// Keeps the chance at a ramp apart from other uses of a turn.
 const RAMP_SALT: u64 = 0x05EE_D0F5;
@@ -24,24 +24,28 @@ pub struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     /// Asks for any endpoint.
+    #[inline]
     #[must_use]
     pub const fn any() -> Self {
         Self { hash: None, tried: &[], abroad: false }
     }
 
     /// Asks for the endpoint of a key: XXH3-64 with seed 0 over its bytes.
+    #[inline]
     #[must_use]
     pub fn key(bytes: &[u8]) -> Self {
         Self::hash(hash::key(bytes))
     }
 
     /// Asks for the endpoint of a hash computed elsewhere.
+    #[inline]
     #[must_use]
     pub const fn hash(hash: u64) -> Self {
         Self { hash: Some(hash), tried: &[], abroad: false }
     }
 
     /// Leaves out the endpoints a call has already tried.
+    #[inline]
     #[must_use]
     pub const fn without(mut self, tried: &'a [EndpointKey]) -> Self {
         self.tried = tried;
@@ -50,6 +54,7 @@ impl<'a> Ask<'a> {
 
     /// Prefers an endpoint outside the own zone, as a hedge does that should not share the first try's fate. Says
     /// nothing where no zone is set.
+    #[inline]
     #[must_use]
     pub const fn abroad(mut self) -> Self {
         self.abroad = true;
@@ -57,6 +62,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Says whether other zones are preferred.
+    #[inline]
     #[must_use]
     pub const fn is_abroad(&self) -> bool {
         self.abroad
@@ -77,6 +83,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Returns the endpoints already tried.
+    #[inline]
     #[must_use]
     pub const fn tried(&self) -> &'a [EndpointKey] {
         self.tried
@@ -184,23 +191,24 @@ impl<'a> Worker<'a> {
 
     #[cold]
     fn allows_slowly(&self, group: &Group, ask: &Ask<'_>, position: usize) -> bool {
-        let Some(stats) = group.stats(position) else {
+        let Some(gauge) = group.gauge(position) else {
             return false;
         };
         let aside = match self.gate {
-            Gate::Guarded => stats.is_aside(self.now),
-            Gate::Doubt => stats.is_aside(self.now) && !self.doubts(group, position),
+            Gate::Guarded => gauge.is_aside(self.now),
+            Gate::Doubt => gauge.is_aside(self.now) && !self.doubts(group, position),
             Gate::Open | Gate::Panic => false,
         };
         let ramps = self.ramp.is_some_and(|ramp| !ramp.accepts(position, self.salt, self.now));
-        !aside && !ramps && !ask.tried.contains(&stats.key())
+        let tried = || group.stats(position).is_some_and(|stats| ask.tried.contains(&stats.key()));
+        !aside && !ramps && (ask.tried.is_empty() || !tried())
     }
 
     /// Says whether what speaks against an endpoint is an opinion that does not count now: of two that agree, the
     /// registry and the calls, it does.
     pub(super) fn doubts(&self, group: &Group, position: usize) -> bool {
         let well = group.snapshot().weights().get(position).is_some_and(|weight| *weight > 0);
-        self.gate == Gate::Doubt && well && group.stats(position).is_some_and(EndpointStats::is_opinion)
+        self.gate == Gate::Doubt && well && group.gauge(position).is_some_and(Gauge::is_opinion)
     }
 
     /// Returns the first endpoint of the group the gate allows, looking from the `start`-th on and around:

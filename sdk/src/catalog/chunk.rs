@@ -1,7 +1,6 @@
 //! Endpoints by position, in chunks that successive snapshots share.
 //!
-//! A chunk holds the members at 64 positions and, one hop nearer, their statistics: policies on load read two of
-//! those a pick. Only a chunk in which something changed is copied. Used by `snapshot` alone.
+//! A chunk holds the members at 64 positions. Only a chunk in which something changed is copied. Used by `snapshot` alone.
 
 use std::sync::Arc;
 
@@ -36,11 +35,7 @@ impl Member {
     }
 }
 
-#[derive(Clone, Debug)]
-struct Chunk {
-    stats: [Option<Arc<EndpointStats>>; CHUNK],
-    members: [Option<Arc<Member>>; CHUNK],
-}
+type Chunk = [Option<Arc<Member>>; CHUNK];
 
 /// Holds members by position.
 #[derive(Clone, Debug, Default)]
@@ -49,22 +44,14 @@ pub(super) struct Chunks(Vec<Arc<Chunk>>);
 impl Chunks {
     #[inline]
     pub(super) fn get(&self, position: usize) -> Option<&Arc<Member>> {
-        self.0.get(position / CHUNK)?.members[position % CHUNK].as_ref()
-    }
-
-    #[inline]
-    pub(super) fn stats(&self, position: usize) -> Option<&EndpointStats> {
-        self.0.get(position / CHUNK)?.stats[position % CHUNK].as_deref()
+        self.0.get(position / CHUNK)?[position % CHUNK].as_ref()
     }
 
     /// Sets or clears a position; one beyond the end makes room up to it.
     pub(super) fn set(&mut self, position: usize, member: Option<Arc<Member>>) {
         while self.0.len() <= position / CHUNK {
-            let nobody = Chunk { stats: [const { None }; CHUNK], members: [const { None }; CHUNK] };
-            self.0.push(Arc::new(nobody));
+            self.0.push(Arc::new([const { None }; CHUNK]));
         }
-        let chunk = Arc::make_mut(&mut self.0[position / CHUNK]);
-        chunk.stats[position % CHUNK] = member.as_ref().map(|member| Arc::clone(&member.stats));
-        chunk.members[position % CHUNK] = member;
+        Arc::make_mut(&mut self.0[position / CHUNK])[position % CHUNK] = member;
     }
 }

@@ -6,7 +6,9 @@
 
 mod change;
 mod chunk;
+mod columns;
 mod fixed;
+mod members;
 mod snapshot;
 mod store;
 mod sweep;
@@ -14,6 +16,7 @@ mod sweep;
 pub use change::Change;
 pub use chunk::Member;
 pub use fixed::Catalog;
-pub use snapshot::{Members, Snapshot};
+pub use members::Members;
+pub use snapshot::Snapshot;
 pub(crate) use store::Writer;
 pub use store::{LastGood, Store, StoreError};

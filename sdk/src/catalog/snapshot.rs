@@ -11,13 +11,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::chunk::{Chunks, Member};
-use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats, Replies};
+use super::columns::Columns;
+use super::members::Members;
+use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats, Gauge, Gauges, Replies};
 
 /// Vacant positions that are always borne; beyond, a set that has shrunk to half is numbered anew.
 const VACANT_MIN: usize = 64;
-/// Stands for "no slot".
-const NO_SLOT: u32 = u32::MAX;
-
 /// Holds the endpoints of one service at one index.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -27,18 +26,14 @@ pub struct Snapshot {
     chunks: Chunks,
     /// The positions, in the order of identities.
     order: Arc<[u32]>,
-    /// Positions below `weights.len()` that nobody has, in order.
+    /// Positions that nobody has, in order.
     vacant: Arc<[u32]>,
-    /// By position: the weight that counts; 0 for whoever is not eligible, and for nobody.
-    weights: Box<[u32]>,
-    /// By position; empty when the registry gives no slots.
-    slots: Box<[u32]>,
+    columns: Columns,
     /// Positions of the eligible, in order. Empty when that is every position, so that the usual case costs no load.
     eligible: Box<[u32]>,
     eligible_len: u32,
     aside: Arc<Aside>,
-    /// By position: the UDP port for probes, 0 for none; empty when nobody has one.
-    ports: Box<[u16]>,
+    gauges: Gauges,
     replies: Arc<Replies>,
 }
 
@@ -52,6 +47,7 @@ impl Snapshot {
     /// Builds the snapshot before any news with settings that all its successors keep.
     #[must_use]
     pub fn empty_with(service: &str, ejection: Ejection, clock: Clock) -> Self {
+        let aside = Arc::new(Aside::new(ejection, clock));
         Self {
             service: service.into(),
             index: 0,
@@ -59,12 +55,11 @@ impl Snapshot {
             chunks: Chunks::default(),
             order: Arc::default(),
             vacant: Arc::default(),
-            weights: Box::default(),
-            slots: Box::default(),
+            columns: Columns::default(),
             eligible: Box::default(),
             eligible_len: 0,
-            aside: Arc::new(Aside::new(ejection, clock)),
-            ports: Box::default(),
+            gauges: Gauges::new(&aside),
+            aside,
             replies: Arc::default(),
         }
     }
@@ -120,8 +115,8 @@ impl Snapshot {
     /// `put` is in the order of identities, with the position of whom each row replaces; nobody is named twice.
     fn succeed(&self, put: Vec<(Option<u32>, Endpoint)>, gone: &[u32], index: u64) -> Self {
         let mut chunks = self.chunks.clone();
-        let mut columns =
-            Columns { weights: self.weights.to_vec(), slots: self.slots.to_vec(), ports: self.ports.to_vec() };
+        let mut gauges = self.gauges.clone();
+        let mut columns = self.columns.draft();
         let mut vacant = self.vacant.to_vec();
         let mut come = Vec::new();
         for at in gone {
@@ -129,10 +124,10 @@ impl Snapshot {
             columns.clear(*at as usize);
         }
         for (before, row) in put {
-            let at = before.or_else(|| vacant.pop()).unwrap_or(columns.weights.len() as u32);
-            assert!(at < NO_SLOT, "endpoints are numbered by 32 bits");
-            columns.set(at as usize, &row);
-            let member = self.heir(before, row);
+            let at = before.or_else(|| vacant.pop()).unwrap_or(columns.len() as u32);
+            assert!(at < u32::MAX, "endpoints are numbered by 32 bits");
+            let member = self.heir(before, row, &mut gauges);
+            columns.set(at as usize, &member);
             if before.is_none() {
                 come.push((at, Arc::clone(&member)));
             }
@@ -142,27 +137,34 @@ impl Snapshot {
         vacant.extend(gone);
         vacant.sort_unstable_by(|a, b| b.cmp(a));
         let order = self.reorder(&come, gone);
-        if vacant.len() > VACANT_MIN && vacant.len() * 2 > columns.weights.len() {
+        if vacant.len() > VACANT_MIN && vacant.len() * 2 > columns.len() {
             // Most positions are nobody's: number everybody anew.
             let sparse = std::mem::take(&mut chunks);
-            columns = Columns::default();
+            let nobody = Columns::default();
+            let mut columns = nobody.draft();
             for (at, member) in order.iter().filter_map(|at| sparse.get(*at as usize)).enumerate() {
                 chunks.set(at, Some(Arc::clone(member)));
-                columns.set(at, member.endpoint());
+                columns.set(at, member);
             }
-            let order = (0..columns.weights.len() as u32).collect();
-            return self.successor(index, chunks, columns, order, Vec::new());
+            let order = (0..columns.len() as u32).collect();
+            return self.successor(index, (chunks, gauges, columns.finish()), order, Vec::new());
         }
-        self.successor(index, chunks, columns, order, vacant)
+        self.successor(index, (chunks, gauges, columns.finish()), order, vacant)
     }
 
-    fn successor(&self, index: u64, chunks: Chunks, columns: Columns, order: Arc<[u32]>, vacant: Vec<u32>) -> Self {
-        let Columns { weights, slots, ports } = columns;
+    fn successor(
+        &self,
+        index: u64,
+        (chunks, gauges, columns): (Chunks, Gauges, Columns),
+        order: Arc<[u32]>,
+        vacant: Vec<u32>,
+    ) -> Self {
+        let weights = columns.weights();
         let eligible_len = weights.iter().filter(|weight| **weight > 0).count();
         let eligible = if eligible_len == weights.len() {
             Box::default()
         } else {
-            (0u32..).zip(&weights).filter(|(_, weight)| **weight > 0).map(|(at, _)| at).collect()
+            (0u32..).zip(weights).filter(|(_, weight)| **weight > 0).map(|(at, _)| at).collect()
         };
         self.aside.set_eligible(eligible_len as u32);
         Self {
@@ -172,21 +174,20 @@ impl Snapshot {
             chunks,
             order,
             vacant: vacant.into(),
-            weights: weights.into(),
-            slots: slots.into(),
+            columns,
             eligible,
             eligible_len: eligible_len as u32,
             aside: Arc::clone(&self.aside),
-            ports: ports.into(),
+            gauges,
             replies: Arc::clone(&self.replies),
         }
     }
 
     /// Returns what `row` becomes, given who held its identity before.
-    fn heir(&self, before: Option<u32>, row: Endpoint) -> Arc<Member> {
+    fn heir(&self, before: Option<u32>, row: Endpoint, gauges: &mut Gauges) -> Arc<Member> {
         let stats = match before.and_then(|at| self.member(at as usize)) {
             Some(before) if before.endpoint().authority() == row.authority() => Arc::clone(before.stats()),
-            _ => Arc::new(EndpointStats::new(&self.aside)),
+            _ => Arc::new(EndpointStats::new(gauges)),
         };
         Member::new(row, stats)
     }
@@ -260,24 +261,30 @@ impl Snapshot {
     }
 
     /// Returns the statistics of the endpoint at `position`, if there is one.
-    #[inline]
     #[must_use]
     pub fn stats(&self, position: usize) -> Option<&EndpointStats> {
-        self.chunks.stats(position)
+        self.member(position).map(|member| &**member.stats())
+    }
+
+    /// Returns what policies read of the endpoint at `position`, if there is one.
+    #[inline]
+    #[must_use]
+    pub fn gauge(&self, position: usize) -> Option<&Gauge> {
+        self.gauges.get(self.columns.cell(position)?)
     }
 
     /// Returns the weight that counts at each position: 0 for whoever is critical or drained, and where nobody is.
     #[inline]
     #[must_use]
     pub fn weights(&self) -> &[u32] {
-        &self.weights
+        self.columns.weights()
     }
 
     /// Returns the slot that the registry gave the endpoint at `position`, if it gave one.
     #[inline]
     #[must_use]
     pub fn slot(&self, position: usize) -> Option<u32> {
-        self.slots.get(position).copied().filter(|slot| *slot != NO_SLOT)
+        self.columns.slot(position)
     }
 
     /// Returns the positions in the order of identities, on which all clients agree.
@@ -325,7 +332,7 @@ impl Snapshot {
     #[inline]
     #[must_use]
     pub fn probe_ports(&self) -> &[u16] {
-        &self.ports
+        self.columns.ports()
     }
 
     /// Returns the position of an endpoint, if it is here.
@@ -346,99 +353,6 @@ impl Snapshot {
     #[must_use]
     pub fn aside(&self) -> &Arc<Aside> {
         &self.aside
-    }
-}
-
-/// The arrays of numbers of a snapshot that is being built.
-#[derive(Default)]
-struct Columns {
-    weights: Vec<u32>,
-    slots: Vec<u32>,
-    ports: Vec<u16>,
-}
-
-impl Columns {
-    /// Sets a position, which is at most one beyond the end.
-    fn set(&mut self, at: usize, row: &Endpoint) {
-        if at == self.weights.len() {
-            self.weights.push(0);
-            if !self.slots.is_empty() {
-                self.slots.push(NO_SLOT);
-            }
-            if !self.ports.is_empty() {
-                self.ports.push(0);
-            }
-        }
-        self.weights[at] = row.weight_effective();
-        if row.slot().is_some() && self.slots.is_empty() {
-            self.slots = vec![NO_SLOT; self.weights.len()];
-        }
-        if let Some(slot) = self.slots.get_mut(at) {
-            *slot = row.slot().unwrap_or(NO_SLOT);
-        }
-        if row.probe_port().is_some() && self.ports.is_empty() {
-            self.ports = vec![0; self.weights.len()];
-        }
-        if let Some(port) = self.ports.get_mut(at) {
-            *port = row.probe_port().unwrap_or(0);
-        }
-    }
-
-    fn clear(&mut self, at: usize) {
-        self.weights[at] = 0;
-        if let Some(slot) = self.slots.get_mut(at) {
-            *slot = NO_SLOT;
-        }
-        if let Some(port) = self.ports.get_mut(at) {
-            *port = 0;
-        }
-    }
-}
-
-/// Views the endpoints of a snapshot in the order of identities.
-#[derive(Clone, Copy)]
-pub struct Members<'a> {
-    snapshot: &'a Snapshot,
-}
-
-impl<'a> Members<'a> {
-    /// Counts them.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.snapshot.order.len()
-    }
-
-    /// Says whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.snapshot.order.is_empty()
-    }
-
-    /// Returns the first.
-    #[must_use]
-    pub fn first(&self) -> Option<&'a Arc<Member>> {
-        self.get(0)
-    }
-
-    /// Returns the one at a rank in that order.
-    #[must_use]
-    pub fn get(&self, rank: usize) -> Option<&'a Arc<Member>> {
-        self.snapshot.order.get(rank).and_then(|at| self.snapshot.member(*at as usize))
-    }
-
-    /// Goes through them in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a Arc<Member>> + use<'a> {
-        let snapshot = self.snapshot;
-        snapshot.order.iter().filter_map(|at| snapshot.member(*at as usize))
-    }
-}
-
-impl<'a> IntoIterator for Members<'a> {
-    type Item = &'a Arc<Member>;
-    type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        Box::new(self.iter())
     }
 }
 

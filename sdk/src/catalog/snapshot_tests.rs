@@ -23,7 +23,7 @@ fn all_clients_agree_on_the_order() {
 #[test]
 fn statistics_follow_the_instance_and_not_the_position() {
     let old = Snapshot::empty("web").next([row("b"), row("c")], 1);
-    old.find("b", "").unwrap().stats().begin();
+    old.find("b", "").unwrap().stats().gauge().begin();
     let new = old.next([row("a"), row("b").weighted(7, 1), row("c")], 2);
     assert_eq!(new.find("b", "").unwrap().stats().in_flight(), 1);
     assert_eq!(new.find("b", "").unwrap().endpoint().weight_effective(), 7, "the row is new");

@@ -39,6 +39,11 @@ impl Latency {
         f32::from_bits((seen >> 32).saturating_sub(sunk) as u32)
     }
 
+    /// Forgets all samples.
+    pub(super) fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// Takes a sample of `micros` at `now`, in milliseconds of the service's clock.
     pub fn observe(&self, micros: f32, now: u64) {
         let micros = if micros.is_finite() { micros.max(1.0) } else { f32::MAX };

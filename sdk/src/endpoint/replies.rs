@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use super::demand::Demand;
 use super::reply::{AGE_MAX, FLIGHT_MAX, PLACES_MAX, POSITIONS_MAX, Rank, Said, USES_MAX, decode};
-use super::stats::{EndpointStats, Load};
+use super::{EndpointStats, Load};
 
 /// Replies held at once.
 const REPLIES_MAX: usize = PLACES_MAX;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::endpoint::{Aside, Clock, Ejection, Outcome};
+use crate::endpoint::{Aside, Clock, Ejection, Gauges, Outcome};
 
 struct Fleet {
     clock: Clock,
@@ -18,7 +18,8 @@ impl Fleet {
     fn new(size: usize) -> Self {
         let clock = Clock::manual();
         let shared = Arc::new(Aside::new(Ejection::default(), clock.clone()));
-        let stats = (0..size).map(|_| EndpointStats::new(&shared)).collect();
+        let mut gauges = Gauges::new(&shared);
+        let stats = (0..size).map(|_| EndpointStats::new(&mut gauges)).collect();
         Self { clock, stats, replies: Replies::default() }
     }
 

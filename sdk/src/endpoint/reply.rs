@@ -3,7 +3,7 @@
 //! Each is read and written whole, so that nobody ever sees half a reply. What was said is written once, when it comes
 //! in; the rank is what picks compare, and what they count themselves in. Used by `replies` alone.
 
-use super::stats::Load;
+use super::Load;
 
 /// How long a reply is believed, in milliseconds.
 pub(super) const AGE_MAX: u64 = 1000;

@@ -1,5 +1,6 @@
 //! Statistics by example: going aside and coming back, reports, tallies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -8,7 +9,7 @@ use crate::endpoint::{Clock, Ejection};
 fn fresh() -> (Clock, Arc<Aside>, EndpointStats) {
     let clock = Clock::manual();
     let shared = Arc::new(Aside::new(Ejection::default(), clock.clone()));
-    let stats = EndpointStats::new(&shared);
+    let stats = EndpointStats::new(&mut Gauges::new(&shared));
     (clock, shared, stats)
 }
 
@@ -64,17 +65,18 @@ fn opinions_have_a_share_and_facts_have_none() {
     let rule = Ejection { share_max: 25, ..Ejection::default() };
     let shared = Arc::new(Aside::new(rule, clock.clone()));
     shared.set_eligible(8);
-    let all: Vec<EndpointStats> = (0..8).map(|_| EndpointStats::new(&shared)).collect();
+    let mut gauges = Gauges::new(&shared);
+    let all: Vec<EndpointStats> = (0..8).map(|_| EndpointStats::new(&mut gauges)).collect();
     let fail = |stats: &EndpointStats| (0..5).for_each(|_| stats.record(Outcome::Failed));
     all.iter().take(4).for_each(fail);
     let aside = || all.iter().map(|stats| stats.is_aside(clock.coarse())).collect::<Vec<_>>();
     assert_eq!(aside(), [true, true, false, false, false, false, false, false]);
     all[2..].iter().for_each(|stats| stats.record(Outcome::ConnectFailed));
     assert!(aside().iter().all(|aside| *aside));
-    assert!(all[0].is_opinion() && !all[2].is_opinion());
+    assert!(all[0].gauge().is_opinion() && !all[2].gauge().is_opinion());
     // A refusal makes a fact of an opinion, and room for another.
     all[0].record(Outcome::ConnectFailed);
-    assert!(!all[0].is_opinion());
+    assert!(!all[0].gauge().is_opinion());
     drop(all);
     assert!(!shared.any() && shared.reserve() && shared.reserve() && !shared.reserve());
 }
@@ -88,7 +90,7 @@ fn who_was_judged_comes_back_by_a_trial_alone_and_stays_longer_each_time() {
     clock.advance(Duration::from_secs(10));
     assert!(!stats.is_aside(clock.coarse()) && stats.claim());
     stats.record(Outcome::Success);
-    assert!(!stats.is_opinion() && stats.eject());
+    assert!(!stats.gauge().is_opinion() && stats.eject());
     clock.advance(Duration::from_millis(14_999));
     assert!(stats.is_aside(clock.coarse()), "20 s less at most a quarter");
     clock.advance(Duration::from_secs(6));
@@ -109,22 +111,7 @@ fn hearsay_becomes_experience_by_a_trial() {
     clock.advance(Duration::from_secs(10));
     assert!(stats.claim() && !stats.is_held_against());
     stats.record(Outcome::Failed);
-    assert!(stats.is_aside(clock.coarse()) && stats.is_held_against() && stats.is_opinion());
-}
-
-#[test]
-fn a_report_is_kept_with_its_age() {
-    let (clock, _shared, stats) = fresh();
-    assert_eq!(stats.report(clock.coarse()), None);
-    stats.note_report(Load { in_flight: 0, latency: 0 }, 0);
-    assert!(stats.report(0).is_some(), "idle is something to say");
-    let load = Load { in_flight: 17, latency: 12_344 };
-    let late = (1 << 24) - 1;
-    stats.note_report(load, late);
-    assert_eq!(stats.report(late + 250), Some(Report { load, age: 250 }), "over the end of the counter");
-    stats.note_report(Load { in_flight: u32::MAX, latency: u32::MAX }, 5);
-    let most = Load { in_flight: 65_535, latency: ((1 << 24) - 1) * 4 };
-    assert_eq!(stats.report(5).map(|report| report.load), Some(most));
+    assert!(stats.is_aside(clock.coarse()) && stats.is_held_against() && stats.gauge().is_opinion());
 }
 
 #[test]
@@ -148,26 +135,16 @@ fn leaving_while_aside_frees_the_fast_path() {
 }
 
 #[test]
-fn calls_and_in_flight_share_a_word_and_the_line_is_one() {
-    let (_clock, _shared, stats) = fresh();
-    for _ in 0..3 {
-        stats.begin();
-    }
-    stats.end();
-    assert_eq!((stats.calls(), stats.in_flight()), (3, 2));
-    assert_eq!(size_of::<EndpointStats>(), 64);
-}
-
-#[test]
 fn no_cache_line_holds_words_of_two_endpoints_that_every_call_writes() {
     const LINE: usize = 64;
+    const ALIGNED: usize = 16;
     // The counts of the Arc come first.
     let counts = 2 * size_of::<usize>();
-    let apart = counts + size_of::<EndpointStats>();
-    let first = std::mem::offset_of!(EndpointStats, calls);
+    let apart = (counts + size_of::<EndpointStats>()).next_multiple_of(ALIGNED);
+    let first = std::mem::offset_of!(EndpointStats, successes);
     let last = std::mem::offset_of!(EndpointStats, failures);
-    assert_eq!((first, std::mem::offset_of!(EndpointStats, latency), apart), (0, 8, 80));
-    for start in (0..LINE).step_by(8) {
+    assert_eq!((first, last, apart), (16, 20, 64));
+    for start in (0..LINE).step_by(ALIGNED) {
         let ends = (start + counts + last) / LINE;
         let begins = (start + apart + counts + first) / LINE;
         assert!(begins > ends, "allocated at {start}");
