@@ -71,6 +71,28 @@ async fn a_holder_without_a_registry_is_told_before_anybody_else_can_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holder_may_give_up_what_it_cannot_see() {
+    let registry = Registry::start();
+    let holder = client(&registry);
+    let patient = holder.lock("patient").acquire().await.unwrap();
+    let held = holder.lock(KEY).monitor_failures_max(3).acquire().await.unwrap();
+    let place = holder.semaphore("pool", 2).monitor_failures_max(0).acquire().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(held.is_held() && place.is_held());
+    // Sessions are renewed all the while.
+    registry.fault("", "/v1/kv", Fault::Status(500, "No cluster leader"));
+    let before = Instant::now();
+    assert_eq!(place.lost().await, Lost::Unwatched);
+    let after = before.elapsed();
+    assert_eq!(held.lost().await, Lost::Unwatched);
+    let lasted = before.elapsed() - after;
+    assert!(lasted >= Duration::from_millis(1500) && lasted <= Duration::from_secs(4), "three pauses: {lasted:?}");
+    assert!(!held.is_held() && !place.is_held());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(patient.is_held(), "its session is alive");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_registry_ends_is_told_at_once() {
     let registry = Registry::start();
     let client = client(&registry);

@@ -91,6 +91,22 @@ fn a_lost_lock_ends_the_program() {
 }
 
 #[test]
+fn a_lock_that_cannot_be_seen_is_given_up_as_soon_as_the_flag_says() {
+    let mut node = Node::dev();
+    let alone = contender(&node, &["-monitor-retry=0", "-ttl=1h", "jobs", "echo in; exec sleep 300"]);
+    let among = contender(&node, &["-monitor-retry=1", "-ttl=1h", "-n=2", "pool", "echo in; exec sleep 300"]);
+    let both = [alone, among].map(|process| {
+        assert_eq!(process.line(LIMIT), "in");
+        process
+    });
+    node.process.kill();
+    for mut process in both {
+        assert_eq!(process.wait(LIMIT).code(), Some(5));
+        assert!(process.stderr().contains("Lock lost (Unwatched)"), "{}", process.stderr());
+    }
+}
+
+#[test]
 fn a_killed_holder_loses_the_lock() {
     let node = Node::dev();
     let (mut first, first_pid) = holder(&node, "1", "jobs", LIMIT);

@@ -41,7 +41,7 @@ pub(super) struct Lock {
     /// End with code 2 when the program fails
     #[arg(long)]
     child_exit_code: bool,
-    /// Taken for Consul's sake: failures are borne for as long as the session's TTL proves that the lock is held
+    /// How many reads in a row may fail, a second apart, before the lock is given up; the session's TTL counts as well
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     monitor_retry: u32,
     #[command(flatten)]
@@ -141,10 +141,12 @@ async fn take(client: &Client, lock: &Lock, name: String, ttl: Duration) -> Resu
     let prefix = lock.prefix.trim_matches('/');
     if lock.n == 1 {
         let settings = SessionSettings { name, ttl, ..SessionSettings::default() };
-        let locked = client.lock(format!("{prefix}/.lock")).session(settings).acquire().await?;
+        let locked = client.lock(format!("{prefix}/.lock")).session(settings);
+        let locked = locked.monitor_failures_max(lock.monitor_retry).acquire().await?;
         return Ok(Held::Alone(Box::new(locked)));
     }
-    let permit = client.semaphore(prefix, lock.n).ttl(ttl).name(name).acquire().await?;
+    let permit = client.semaphore(prefix, lock.n).ttl(ttl).name(name);
+    let permit = permit.monitor_failures_max(lock.monitor_retry).acquire().await?;
     Ok(Held::Among(Box::new(permit)))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Session`] is kept alive and told when it ends; [`Lock`] is a key that one may hold, with a [`FencingToken`];
 //! [`Election`] is a lock whose holder is watched; [`Semaphore`] admits several. What is decided without a socket or a
-//! clock is in `lease`, `contend`, `fence` and `places`. What is promised and what is not: [`guide`].
+//! clock is in `lease`, `contend`, `fence`, `monitor` and `places`. What is promised and what is not: [`guide`].
 
 #[doc = include_str!("../../docs/locks.md")]
 pub mod guide {}
@@ -11,6 +11,7 @@ mod contend;
 mod election;
 mod fence;
 mod lease;
+mod monitor;
 mod mutex;
 mod places;
 mod semaphore;

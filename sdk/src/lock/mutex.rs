@@ -15,10 +15,11 @@ use tracing::{debug, warn};
 
 use super::contend::{Contender, Sight, Step};
 use super::fence::FencingToken;
+use super::monitor::Monitor;
 use super::session::{GiveBack, Lost, Session, SessionSettings};
 use crate::client::{Client, KvPut};
 use crate::error::{Error, chain};
-use crate::watch::{Cursor, Follow, News, Reader, of_the_leader, shown};
+use crate::watch::{Cursor, CursorSettings, Follow, News, Reader, of_the_leader, shown};
 
 /// The flags by which a key is known as a lock, as Consul's Go client writes them.
 pub const LOCK_FLAGS: u64 = 3_304_740_253_564_472_344;
@@ -30,13 +31,20 @@ pub struct Lock {
     key: String,
     value: Bytes,
     settings: SessionSettings,
+    monitor: Monitor,
 }
 
 impl Client {
     /// Describes a lock on a key. Nothing is sent yet.
     #[must_use]
     pub fn lock(&self, key: impl Into<String>) -> Lock {
-        Lock { client: self.clone(), key: key.into(), value: Bytes::new(), settings: SessionSettings::default() }
+        Lock {
+            client: self.clone(),
+            key: key.into(),
+            value: Bytes::new(),
+            settings: SessionSettings::default(),
+            monitor: Monitor::new(None),
+        }
     }
 }
 
@@ -68,6 +76,14 @@ impl Lock {
     #[must_use]
     pub fn ttl(mut self, time: Duration) -> Self {
         self.settings.ttl = time;
+        self
+    }
+
+    /// Gives the lock up when its key cannot be read more than so often in a row, about a second apart, as Consul's clients do.
+    /// Otherwise the session's time alone counts; it counts in either case.
+    #[must_use]
+    pub fn monitor_failures_max(mut self, failures: u32) -> Self {
+        self.monitor = Monitor::new(Some(failures));
         self
     }
 
@@ -139,7 +155,7 @@ impl Lock {
 
     async fn contend(&self, session: &Session, give_back: &GiveBack, waits: bool) -> Result<Turn, Error> {
         let mut contender = Contender::default();
-        let mut follow = follow_key(&self.client, &self.key);
+        let mut follow = follow_key(&self.client, &self.key, of_the_leader(self.client.cursor_settings()));
         let mut step = Step::Wait;
         loop {
             step = match step {
@@ -205,15 +221,15 @@ impl Lock {
         debug!(key = self.key, session = session.id(), token = token.as_u64(), "lock held");
         let watching = CancellationToken::new();
         let (client, key, watched) = (self.client.clone(), self.key.clone(), session.clone());
-        let end = watching.clone();
+        let (end, monitor) = (watching.clone(), self.monitor);
         self.client.tracker().spawn(async move {
             tokio::select! {
                 () = end.cancelled() => {}
                 // Ends with the session, which it must not keep alive.
                 _ = watched.lost() => {}
-                () = until_taken(&client, &key, watched.id()) => {
-                    warn!(key, "lock was taken away");
-                    watched.give_up(Lost::Taken);
+                lost = until_taken(&client, &key, watched.id(), monitor) => {
+                    warn!(key, cause = ?lost, "lock was taken away, or is given up");
+                    watched.give_up(lost);
                 }
             }
         });
@@ -298,24 +314,26 @@ pub(super) fn key_reader() -> Reader<KvShown> {
     Box::new(|answer| shown::<Vec<KvShown>>(answer).map(|rows| rows.into_iter().next()))
 }
 
-fn follow_key(client: &Client, key: &str) -> Follow<KvShown> {
-    let cursor = Cursor::new(of_the_leader(client.cursor_settings()));
-    Follow::new(client.api().clone(), crate::client::kv_path(key), cursor, key_reader())
+fn follow_key(client: &Client, key: &str, settings: CursorSettings) -> Follow<KvShown> {
+    Follow::new(client.api().clone(), crate::client::kv_path(key), Cursor::new(settings), key_reader())
 }
 
-/// Returns when the registry says that the key is not locked by the session.
-async fn until_taken(client: &Client, key: &str, session: &str) {
-    let mut follow = follow_key(client, key);
+/// Returns when the registry says that the key is not locked by the session, or does not answer for too long.
+async fn until_taken(client: &Client, key: &str, session: &str, mut monitor: Monitor) -> Lost {
+    let mut follow = follow_key(client, key, monitor.settings(client.cursor_settings()));
     let since = Instant::now();
     loop {
         match follow.next().await {
-            News::Changed(row) if Sight::of(row.as_ref(), session, LOCK_FLAGS) == Sight::Mine => {}
-            News::Changed(..) => return,
-            News::Unchanged => {}
+            News::Changed(row) if Sight::of(row.as_ref(), session, LOCK_FLAGS) == Sight::Mine => monitor.answered(),
+            News::Changed(..) => return Lost::Taken,
+            News::Unchanged => monitor.answered(),
             // The session's own time runs on meanwhile.
             News::Failed(error) => {
                 let held_ms = since.elapsed().as_millis() as u64;
                 debug!(key, held_ms, error = chain(&error), "lock is not watched");
+                if !monitor.bears_failure() {
+                    return Lost::Unwatched;
+                }
             }
         }
     }

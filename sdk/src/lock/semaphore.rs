@@ -13,11 +13,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
 use super::fence::FencingToken;
+use super::monitor::Monitor;
 use super::places::{Place, SEMAPHORE_FLAGS, document_key, leave, look};
 use super::session::{Lost, Session, SessionSettings};
 use crate::client::{Client, KvPut, kv_path};
 use crate::error::{Error, chain};
-use crate::watch::{Cursor, Follow, News, of_the_leader, shown};
+use crate::watch::{Cursor, CursorSettings, Follow, News, of_the_leader, shown};
 
 /// How often leaving is tried when others change the document at the same moment.
 const LEAVES_MAX: usize = 16;
@@ -30,6 +31,7 @@ pub struct Semaphore {
     limit: u32,
     value: Bytes,
     settings: SessionSettings,
+    monitor: Monitor,
 }
 
 impl Client {
@@ -40,7 +42,8 @@ impl Client {
         let prefix = format!("{}/", prefix.trim_end_matches('/'));
         // A contender's key goes with its session, so nothing is left behind.
         let settings = SessionSettings { behavior: SessionBehavior::Delete, ..SessionSettings::default() };
-        Semaphore { client: self.clone(), prefix, limit, value: Bytes::new(), settings }
+        let (client, monitor) = (self.clone(), Monitor::new(None));
+        Semaphore { client, prefix, limit, value: Bytes::new(), settings, monitor }
     }
 }
 
@@ -63,6 +66,14 @@ impl Semaphore {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
+        self
+    }
+
+    /// Gives a place up when the semaphore cannot be read more than so often in a row, about a second apart, as Consul's clients do.
+    /// Otherwise the session's time alone counts; it counts in either case.
+    #[must_use]
+    pub fn monitor_failures_max(mut self, failures: u32) -> Self {
+        self.monitor = Monitor::new(Some(failures));
         self
     }
 
@@ -111,7 +122,8 @@ impl Semaphore {
         let announced = KvPut { flags: SEMAPHORE_FLAGS, acquire: Some(session.id().to_owned()), ..KvPut::default() };
         let key = format!("{}{}", self.prefix, session.id());
         self.client.kv_put(&key, self.value.clone(), &announced).await?;
-        let mut follow = self.follow();
+        let settings = of_the_leader(self.client.cursor_settings());
+        let mut follow = self.follow(settings);
         loop {
             let rows = match follow.next().await {
                 News::Changed(rows) => rows.unwrap_or_default(),
@@ -135,7 +147,7 @@ impl Semaphore {
                                 "no answer to whether a place was taken"
                             );
                             // A fresh look, which does not wait for news.
-                            follow = self.follow();
+                            follow = self.follow(settings);
                             continue;
                         }
                         Err(error) => return Err(error),
@@ -161,11 +173,10 @@ impl Semaphore {
         self.client.kv_list(&self.prefix, &options).await.map(|read| read.value)
     }
 
-    fn follow(&self) -> Follow<Vec<KvShown>> {
+    fn follow(&self, settings: CursorSettings) -> Follow<Vec<KvShown>> {
         let read = |answer: &crate::http::Answer| shown(answer).map(Some);
-        let cursor = Cursor::new(of_the_leader(self.client.cursor_settings()));
         let path = format!("{}?recurse", kv_path(&self.prefix));
-        Follow::new(self.client.api().clone(), path, cursor, Box::new(read))
+        Follow::new(self.client.api().clone(), path, Cursor::new(settings), Box::new(read))
     }
 
     fn held(&self, session: Session, token: FencingToken) -> Permit {
@@ -176,26 +187,33 @@ impl Semaphore {
             tokio::select! {
                 () = end.cancelled() => {}
                 _ = watched.lost() => {}
-                () = semaphore.until_outside(watched.id()) => {
-                    warn!(prefix = semaphore.prefix, "place was taken away");
-                    watched.give_up(Lost::Taken);
+                lost = semaphore.until_outside(watched.id()) => {
+                    warn!(prefix = semaphore.prefix, cause = ?lost, "place was taken away, or is given up");
+                    watched.give_up(lost);
                 }
             }
         });
         Permit { semaphore: self.clone(), session, token, _watching: watching.drop_guard() }
     }
 
-    async fn until_outside(&self, session: &str) {
-        let mut follow = self.follow();
+    async fn until_outside(&self, session: &str) -> Lost {
+        let mut monitor = self.monitor;
+        let mut follow = self.follow(monitor.settings(self.client.cursor_settings()));
         loop {
             match follow.next().await {
                 News::Changed(rows) => {
                     if look(&rows.unwrap_or_default(), &self.prefix, session, self.limit) != Place::Inside {
-                        return;
+                        return Lost::Taken;
+                    }
+                    monitor.answered();
+                }
+                News::Unchanged => monitor.answered(),
+                News::Failed(error) => {
+                    debug!(prefix = self.prefix, error = chain(&error), "place is not watched");
+                    if !monitor.bears_failure() {
+                        return Lost::Unwatched;
                     }
                 }
-                News::Unchanged => {}
-                News::Failed(error) => debug!(prefix = self.prefix, error = chain(&error), "place is not watched"),
             }
         }
     }

@@ -86,6 +86,8 @@ pub enum Lost {
     Expired,
     /// The session lives, but the key is not locked by it any more: somebody deleted or unlocked it.
     Taken,
+    /// The key could not be read so often in a row that it is given up, as the holder wished.
+    Unwatched,
     /// This process ended it.
     Closed,
 }
