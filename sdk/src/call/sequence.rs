@@ -8,7 +8,9 @@
 //! A server that refuses a request by the bound it was told is passed over as if it had not been picked, whatever the
 //! method: see `refusals`. What one try does is in `attempt`; built and run by `service`.
 
-use std::pin::pin;
+mod begin;
+mod hedge;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +21,12 @@ use tokio::time::Instant;
 use super::attempt::{Answer, Miss, Try};
 use super::body::ResponseBody;
 use super::budget::RetryBudget;
-use super::deadline::{Deadline, Inherited};
 use super::error::{Attempt, CallError, Reason};
 use super::lane::Way;
 use super::limiter::Place;
 use super::refusals::Refusals;
 use super::retry::{self, Advice};
-use super::shape::{copy, shape};
+use super::shape::copy;
 use super::stats::CallStats;
 use crate::balance::{Ask, Picked};
 use crate::catalog::Member;
@@ -104,95 +105,6 @@ where
                 return Ok(sequence.respond(answer));
             }
         }
-    }
-
-    fn begin(way: &'a Way<'a, B>, account: Account<'a>, asked: Asked<B>) -> Result<Self, Box<CallError>> {
-        let (mut head, body) = asked.request.into_parts();
-        let inherited = Inherited::current();
-        let own = head.extensions.get::<Deadline>().copied();
-        let limit = way.call_timeout.map(Deadline::after);
-        let deadline = [own, inherited.deadline, Deadline::of(&head.headers), limit].into_iter().flatten().min();
-        let refuse = |reason, cause| {
-            let error = CallError::new(reason, way.balancer, Vec::new(), false).with(deadline, cause);
-            Err(error)
-        };
-        if deadline.is_some_and(|deadline| deadline.left().is_none()) {
-            return refuse(Reason::Deadline, Some("it was over before anything was sent".into()));
-        }
-        let place = match &way.lane.limiter {
-            None => None,
-            Some(limiter) => match limiter.enter() {
-                Some(place) => Some(place),
-                None => {
-                    let cause = format!("the limit of {} calls under way was reached", limiter.limit());
-                    return refuse(Reason::Overloaded, Some(cause.into()));
-                }
-            },
-        };
-        let own_host = match shape(&mut head, way.lane.pool.settings().protocol) {
-            Ok(own_host) => own_host,
-            Err(cause) => return refuse(Reason::Request, Some(cause)),
-        };
-        let follows = inherited.retry || retry::is_retry(&head.headers);
-        if inherited.retry {
-            // Whatever a retry leads to is a part of a retry.
-            head.headers.entry(retry::ATTEMPT).or_insert(HeaderValue::from_static("2"));
-        }
-        let payload = if body.is_end_stream() { Payload::empty() } else { Payload::new(body) };
-        let steps = Try {
-            pool: &way.lane.pool,
-            bounds: way.bounds(),
-            judge: way.judge,
-            own_host,
-            repeatable: !follows && way.retry.repeats(&head.method),
-            bounded: false,
-            response_timeout: way.response_timeout,
-            per_try_timeout: way.retry.per_try_timeout,
-            deadline,
-            begun: asked.begun,
-        };
-        Ok(Self {
-            way,
-            account,
-            steps,
-            request: Some(Request::from_parts(head, payload)),
-            hash: asked.hash,
-            tried: Vec::new(),
-            attempts: Vec::new(),
-            tries: 0,
-            unsent: 0,
-            reason: Reason::NoEndpoint,
-            budget_spent: false,
-            passed_over: false,
-            refusals: Refusals::default(),
-            advice: Advice::default(),
-            held: None,
-            place,
-        })
-    }
-
-    /// Reads a small body ahead, so that it can be sent twice.
-    async fn keep_body(&mut self) -> Result<(), Box<CallError>> {
-        let Some(request) = self.request.take() else { return Ok(()) };
-        if request.body().again().is_some() {
-            self.request = Some(request);
-            return Ok(());
-        }
-        let (head, body) = request.into_parts();
-        let keeping = Box::pin(body.keep(self.way.retry.body_max));
-        let kept = match self.steps.deadline {
-            None => Ok(keeping.await),
-            Some(deadline) => tokio::time::timeout_at(deadline.at(), keeping).await,
-        };
-        let (reason, cause) = match kept {
-            Ok(Ok(body)) => {
-                self.request = Some(Request::from_parts(head, body));
-                return Ok(());
-            }
-            Ok(Err(error)) => (Reason::Request, error.into()),
-            Err(_) => (Reason::Deadline, "the body of the request did not come in time".into()),
-        };
-        Err(CallError::new(reason, self.way.balancer, Vec::new(), false).with(self.steps.deadline, Some(cause)))
     }
 
     /// Picks whom to ask; none when the call is over.
@@ -409,74 +321,6 @@ where
         self.attempts.push(miss.attempt);
         let again = self.passed_over || self.way.retry.follows(reason);
         self.request = miss.request.filter(|_| again);
-    }
-
-    /// Asks one, and after a while a second one as well; the first good answer counts, and the other is dropped.
-    async fn ask_two(
-        &mut self,
-        picked: Picked,
-        request: Request<Payload<B>>,
-        wait: Duration,
-        mut spare: Request<Payload<B>>,
-    ) -> Result<Answer<B>, Box<Miss<B>>> {
-        let (steps, first_key) = (self.steps, picked.key());
-        let mut first = pin!(steps.go(picked, request));
-        if let Ok(came) = tokio::time::timeout(wait, &mut first).await {
-            return came;
-        }
-        if !self.may_ask_another() {
-            return first.await;
-        }
-        self.tried.push(first_key);
-        let other = self.pick();
-        self.tried.retain(|key| *key != first_key);
-        let Some(other) = other else { return first.await };
-        if !self.granted() {
-            other.release();
-            return first.await;
-        }
-        self.account.stats.hedged();
-        self.tries += 1;
-        spare.headers_mut().insert(retry::ATTEMPT, HeaderValue::from(self.tries as u64));
-        // A second server is asked for its speed; the bound was the first one's.
-        spare.headers_mut().remove(&BOUND_HEADER);
-        let mut second = pin!(Try { bounded: false, ..steps }.go(other, spare));
-        let (came, by_second) = tokio::select! {
-            came = &mut first => (came, false),
-            came = &mut second => (came, true),
-        };
-        let good = came.as_ref().is_ok_and(|answer| !answer.refused && !self.follows(answer));
-        if good {
-            if by_second {
-                self.account.stats.hedge_won();
-            }
-            return came;
-        }
-        // The one that is left may do better; the other is noted if it does not.
-        let rest = if by_second { first.await } else { second.await };
-        match (came, rest) {
-            (came, Ok(answer)) => {
-                match came {
-                    Err(miss) => {
-                        self.tried.push(miss.key);
-                        self.attempts.push(miss.attempt);
-                    }
-                    Ok(other) if other.refused => drop(self.refused(other)),
-                    Ok(_) => {}
-                }
-                Ok(answer)
-            }
-            (Ok(answer), Err(miss)) => {
-                self.tried.push(miss.key);
-                self.attempts.push(miss.attempt);
-                Ok(answer)
-            }
-            (Err(first), Err(second)) => {
-                self.tried.push(first.key);
-                self.attempts.push(first.attempt);
-                Err(second)
-            }
-        }
     }
 
     fn respond(mut self, answer: Answer<B>) -> Response<ResponseBody<B>> {

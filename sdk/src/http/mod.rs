@@ -5,8 +5,10 @@
 
 mod address;
 mod connect;
+mod exchange;
 mod payload;
 mod pool;
+mod question;
 mod rank;
 mod servers;
 mod speech;
@@ -20,6 +22,8 @@ pub use connect::ConnectError;
 pub(crate) use connect::open;
 pub use payload::{Payload, Piece};
 pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
+pub use question::Answer;
+pub(crate) use question::Repeat;
 pub(crate) use stream::Stream;
 pub use stream::{Dialer, Memory, MemoryListener, memory};
 pub use streamed::Streamed;
@@ -28,5 +32,4 @@ pub use tls::Tls;
 pub use tls::TlsOptions;
 #[cfg(feature = "check")]
 pub(crate) use tls::{AnyCertificate, versions};
-pub(crate) use transport::Repeat;
-pub use transport::{Answer, Transport, TransportSettings};
+pub use transport::{Transport, TransportSettings};

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
 use super::pool::Lease;
-use super::transport::Answer;
+use super::question::Answer;
 use crate::error::Error;
 
 /// The largest body that [`Streamed::whole`] takes, in bytes.

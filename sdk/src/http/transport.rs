@@ -4,30 +4,24 @@
 //! (no byte was sent, or the request only reads, or the caller says that it may be repeated). Reads that wait share one
 //! HTTP/2 connection where the server speaks it. Knows nothing of indexes or rows. Called by [`crate::Client`], `watch` and `registration`.
 
-use std::hash::Hash;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderValue, Method};
+use http_body_util::Full;
+use tokio::time::Instant;
 
-use super::address::{Address, UNIX};
+use super::address::Address;
 use super::connect;
-use super::payload::Payload;
-use super::pool::{Bounds, Pool, PoolSettings, Protocol};
+use super::exchange::Caller;
+use super::pool::{Pool, PoolSettings, Protocol};
+use super::question::{Answer, Failure, Kind, Question, Repeat, waits};
 use super::servers::{Server, Servers};
 use super::speech::{self, Speech};
 use super::stream::Dialer;
 use super::streamed::Streamed;
 use crate::error::Error;
 use crate::resolve::Resolver;
-use callboard_proto::api::meta;
-use tokio::time::Instant;
-
-/// The largest answer that is taken, in bytes: a hundred thousand instances with their checks.
-pub(super) const ANSWER_MAX: usize = 256 << 20;
 
 /// Holds the settings of a transport.
 #[derive(Debug, Clone)]
@@ -53,91 +47,13 @@ pub struct TransportSettings {
 #[derive(Debug)]
 pub struct Transport {
     servers: Servers,
-    token: Option<HeaderValue>,
-    authorization: Option<HeaderValue>,
+    caller: Caller,
     connect_timeout: Duration,
     dialer: Dialer,
     multiplex: bool,
     pool: Pool<u32, Full<Bytes>>,
     // By server and number of the connection: requests that wait, where the server speaks HTTP/2.
     shared: Pool<(u32, u32), Full<Bytes>>,
-}
-
-/// Holds a whole answer, whatever its status.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-    /// Who answered, as `host:port`.
-    pub server: String,
-    /// Whether the connection was opened for this request: whoever answered need not be who answered before.
-    pub fresh: bool,
-}
-
-impl Answer {
-    /// Returns the answer if its status is 2xx.
-    ///
-    /// # Errors
-    /// [`Error::Status`] otherwise, with the answer's text.
-    pub fn success(self, doing: &str) -> Result<Self, Error> {
-        if self.status.is_success() {
-            return Ok(self);
-        }
-        let cut = &self.body[..self.body.len().min(1024)];
-        Err(Error::Status {
-            doing: doing.to_owned(),
-            server: self.server,
-            status: self.status,
-            text: String::from_utf8_lossy(cut).trim().to_owned(),
-        })
-    }
-
-    /// Returns the value of a header.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-/// Says whether a request may be sent a second time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Doing it twice is doing it once.
-    Safe,
-    /// Only if no byte was sent.
-    Unsafe,
-}
-
-/// Says what kind of request it is, and with that how servers are chosen and connections used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A read that is answered at once: timed, and hedged.
-    Quick,
-    /// A read that waits on the server: multiplexed where that is possible.
-    Wait,
-    /// Anything else.
-    Other,
-}
-
-/// What is to be sent.
-#[derive(Clone, Copy)]
-struct Question<'a> {
-    method: &'a Method,
-    target: &'a str,
-    body: &'a Bytes,
-    repeat: Repeat,
-    timeout: Duration,
-    kind: Kind,
-}
-
-impl Question<'_> {
-    fn doing(&self) -> String {
-        format!("{} {}", self.method, path(self.target))
-    }
 }
 
 impl Transport {
@@ -163,8 +79,7 @@ impl Transport {
         };
         Ok(Self {
             servers: Servers::new(settings.servers, resolver),
-            token: settings.token,
-            authorization: settings.authorization,
+            caller: Caller { token: settings.token, authorization: settings.authorization },
             connect_timeout: settings.connect_timeout,
             dialer: settings.dialer,
             multiplex: settings.multiplex,
@@ -311,9 +226,9 @@ impl Transport {
             && let Speech::Http2 { streams } = self.speech(server).await
         {
             let lane = Lane { server, number: server.lanes.lock().take(streams) };
-            return self.exchange(&self.shared, (server.id, lane.number), server, question).await;
+            return self.caller.exchange(&self.shared, (server.id, lane.number), server, question).await;
         }
-        self.exchange(&self.pool, server.id, server, question).await
+        self.caller.exchange(&self.pool, server.id, server, question).await
     }
 
     /// Returns what a server speaks; it is asked once, by whoever comes first.
@@ -349,7 +264,7 @@ impl Transport {
         self.servers.refresh(false).await;
         let mut last = Error::Closed;
         for server in self.servers.order(false) {
-            match tokio::time::timeout(timeout, self.open_at(&server, question)).await {
+            match tokio::time::timeout(timeout, self.caller.open(&self.pool, &server, question)).await {
                 Ok(Ok(streamed)) => return Ok(streamed),
                 Ok(Err(Failure { unsent: true, error })) => last = error,
                 Ok(Err(failure)) => return Err(failure.error),
@@ -360,107 +275,6 @@ impl Transport {
             }
         }
         Err(last)
-    }
-
-    async fn open_at(&self, server: &Server, question: Question<'_>) -> Result<Streamed, Failure> {
-        let unreachable = |unsent, source| Failure {
-            unsent,
-            error: Error::Unreachable { doing: question.doing(), server: server.to_string(), source },
-        };
-        let authority = server.address.authority();
-        let request = self.request(authority, Protocol::Http1, question).map_err(|error| Failure {
-            unsent: false,
-            error: Error::Answer { doing: question.doing(), source: error.into() },
-        })?;
-        let lease = self.pool.lease_fresh(server.id, authority, server.socket, Bounds::NONE).await;
-        let mut lease = lease.map_err(|error| unreachable(true, error.into()))?;
-        let response = lease.send(request).await;
-        let response = response.map_err(|unsent| unreachable(unsent.request.is_some(), unsent.cause.into()))?;
-        let (head, body) = response.into_parts();
-        Ok(Streamed {
-            status: head.status,
-            headers: head.headers,
-            server: server.to_string(),
-            doing: question.doing(),
-            body,
-            _lease: lease,
-        })
-    }
-
-    async fn exchange<K>(
-        &self,
-        pool: &Pool<K, Full<Bytes>>,
-        key: K,
-        server: &Server,
-        question: Question<'_>,
-    ) -> Result<Answer, Failure>
-    where
-        K: Copy + Eq + Hash + Send + 'static,
-    {
-        let unreachable = |unsent, source| Failure {
-            unsent,
-            error: Error::Unreachable { doing: question.doing(), server: server.to_string(), source },
-        };
-        let bad = |source| Failure { unsent: false, error: Error::Answer { doing: question.doing(), source } };
-        let authority = server.address.authority();
-        let mut fresh = false;
-        loop {
-            let protocol = pool.settings().protocol;
-            let request = self.request(authority, protocol, question).map_err(|error| bad(error.into()))?;
-            let lease = match fresh {
-                false => pool.lease(key, authority, server.socket, Bounds::NONE).await,
-                true => pool.lease_fresh(key, authority, server.socket, Bounds::NONE).await,
-            };
-            let mut lease = lease.map_err(|error| unreachable(true, error.into()))?;
-            let response = match lease.send(request).await {
-                Ok(response) => response,
-                Err(unsent) => {
-                    // The server closed a connection that had lain here: not a sign that it is ill.
-                    let harmless = unsent.request.is_some() || question.repeat == Repeat::Safe;
-                    if lease.is_reused() && !fresh && harmless {
-                        fresh = true;
-                        continue;
-                    }
-                    return Err(unreachable(unsent.request.is_some(), unsent.cause.into()));
-                }
-            };
-            let (head, incoming) = response.into_parts();
-            if incoming.size_hint().lower() > ANSWER_MAX as u64 {
-                return Err(bad(format!("it is longer than {ANSWER_MAX} bytes").into()));
-            }
-            let body = match Limited::new(incoming, ANSWER_MAX).collect().await {
-                Ok(collected) => collected.to_bytes(),
-                Err(error) => return Err(unreachable(false, error)),
-            };
-            let fresh = !lease.is_reused();
-            lease.give_back();
-            return Ok(Answer { status: head.status, headers: head.headers, body, server: server.to_string(), fresh });
-        }
-    }
-
-    fn request(
-        &self,
-        authority: &str,
-        protocol: Protocol,
-        question: Question<'_>,
-    ) -> Result<Request<Payload<Full<Bytes>>>, http::Error> {
-        let request = Request::builder().method(question.method.clone());
-        // A path in the file system is no host.
-        let authority = if authority.starts_with(UNIX) { "localhost" } else { authority };
-        let mut request = match protocol {
-            Protocol::Http1 => request.uri(question.target).header(HOST, authority),
-            // The authority is a part of the target (RFC 9113 section 8.3.1).
-            Protocol::Http2 => request.uri(format!("http://{authority}{}", question.target)),
-        }
-        .header(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(token) = &self.token {
-            request = request.header(meta::TOKEN, token.clone());
-        }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        let body = question.body;
-        request.body(if body.is_empty() { Payload::empty() } else { Payload::new(Full::new(body.clone())) })
     }
 }
 
@@ -473,34 +287,5 @@ struct Lane<'a> {
 impl Drop for Lane<'_> {
     fn drop(&mut self) {
         self.server.lanes.lock().give_back(self.number);
-    }
-}
-
-fn path(target: &str) -> &str {
-    target.split('?').next().unwrap_or(target)
-}
-
-/// Says whether a read may wait on the server, going by its query.
-fn waits(target: &str) -> bool {
-    let query = target.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|pair| ["index", "wait", "hash"].contains(&pair.split('=').next().unwrap_or(pair)))
-}
-
-struct Failure {
-    unsent: bool,
-    error: Error,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_that_wait_are_known_by_their_query() {
-        for (target, waiting) in
-            [("/v1/kv/index", false), ("/v1/kv/a?raw", false), ("/v1/kv/a?raw&index=7", true), ("/a?wait=5s", true)]
-        {
-            assert_eq!(waits(target), waiting, "{target}");
-        }
     }
 }
