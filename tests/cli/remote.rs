@@ -1,7 +1,8 @@
 //! Programs on other nodes: what they say and how they ended, on those nodes that allow it and are meant, and nothing left
 //! behind.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use callboard_tests::binaries;
@@ -149,6 +150,76 @@ fn a_program_ends_with_the_session_of_whoever_asked() {
     let _ = node.http.put(&format!("/v1/session/destroy/{session}"), "").ok();
     until_ended(pid);
     assert_clean(&node);
+}
+
+#[test]
+fn a_reader_that_has_read_enough_ends_the_program() {
+    let node = willing();
+    let mut client = command(&node, "exec 'echo $$; while :; do echo more; sleep 0.1; done'");
+    let mut child = client.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(child.wait().expect("it ends").success(), "nobody reads, so that is the end");
+    until_ended(line.trim().strip_prefix("n1: ").and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{line}")));
+    assert_clean(&node);
+}
+
+#[test]
+fn a_node_runs_so_many_programs_and_refuses_more() {
+    let node = willing();
+    let running: Vec<_> = (0..16).map(|_| started(&node)).collect();
+    let refused = run(&node, "exec -wait=5s 'echo hello'");
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert_eq!(refused.stdout, "    n1: callboard: 16 programs run here already\n", "{refused:?}");
+    running.iter().for_each(|(client, _)| client.terminate());
+    for (mut client, pid) in running {
+        let _ = client.wait(LONG);
+        until_ended(pid);
+    }
+    assert_eq!(run(&node, "exec -wait=3s 'echo hello'").stdout, "    n1: hello\n", "there is room again");
+    assert_clean(&node);
+}
+
+#[test]
+fn what_cannot_be_used_is_logged_and_run_by_nobody() {
+    let node = willing();
+    let made = node.http.put("/v1/session/create", r#"{"TTL":"1h","Behavior":"delete"}"#).ok().json();
+    let session = made["ID"].as_str().expect("an id");
+    let fire = |payload: &str| {
+        let _ = node.http.put("/v1/event/fire/_rexec", payload).ok();
+    };
+    let until_logged = |part: &str| wait::until_true(part, LONG, || node.process.stderr().contains(part));
+    fire("no JSON");
+    until_logged("expected ident");
+    fire(r#"{"Prefix":"p"}"#);
+    until_logged("Session: it is not the id of a session");
+    let call = json!({"Prefix": "p", "Session": session}).to_string();
+    let job = |query: &str, job: &str| {
+        let _ = node.http.put(&format!("/v1/kv/p/{session}/job{query}"), job).ok();
+    };
+    // Whoever may write keys is not yet whoever holds the session.
+    job("", r#"{"Command":"echo hello"}"#);
+    fire(&call);
+    until_logged("no job is held by the session");
+    let held = format!("?acquire={session}");
+    job(&held, r#"{"Command":"echo hello","Wait":"soon"}"#);
+    fire(&call);
+    until_logged("Wait: ");
+    job(&held, r#"{"Wait":1}"#);
+    fire(&call);
+    until_logged("Command: there is nothing to run");
+    job(&held, r#"{"Command":"echo hello","Wait":1}"#);
+    let keys = || node.http.get("/v1/kv/p?keys").ok().json();
+    assert_eq!(keys(), json!([format!("p/{session}/job")]), "nobody took any of these");
+    // Called for twice, it is run once.
+    fire(&call);
+    let end = format!("p/{session}/n1/exit");
+    wait::until_true("the end", LONG, || keys().as_array().is_some_and(|keys| keys.contains(&json!(end))));
+    let done = keys();
+    fire(&call);
+    fire("no JSON");
+    wait::until_true("both were heard", LONG, || node.process.stderr().matches("expected ident").count() == 2);
+    assert_eq!(keys(), done);
 }
 
 #[test]

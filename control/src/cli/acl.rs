@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::acl_show::{shown, token};
-use super::client::{ClientFlags, ShapeFlag, Target, decode, file_text};
+use super::client::{ClientFlags, Target, decode};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
+use super::input::file_text;
 use super::talk::say;
 use super::{acl_method, acl_policy, acl_token};
 

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::acl_show::{listed, method, policy, rule, shown, template, variables, whole_id};
-use super::client::{ClientFlags, ShapeFlag, Target, data, decode, rows};
+use super::client::{ClientFlags, Target, decode, rows};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
+use super::input::data;
 use super::talk::say;
 
 /// Ways to log in.

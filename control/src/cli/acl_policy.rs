@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::acl_show::{Links, Which, listed, policy, role, shown};
-use super::client::{Api, ClientFlags, ShapeFlag, Target, data, decode, rows};
+use super::client::{Api, ClientFlags, Target, decode, rows};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
+use super::input::data;
 use super::talk::{say, text};
 
 /// Policies: what may be done.

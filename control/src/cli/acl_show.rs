@@ -3,8 +3,9 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Api, ShapeFlag, Target, rows};
+use super::client::{Api, Target, rows};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
 use super::talk::{say, say_json, text};
 
 /// Shows one thing.

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::acl_show::{Links, linked, listed, shown, token, whole_id};
-use super::client::{Api, ClientFlags, Secret, ShapeFlag, Target, decode, rows};
+use super::client::{Api, ClientFlags, Secret, Target, decode, rows};
 use super::failure::Failure;
+use super::flags::ShapeFlag;
 use super::talk::{say, text};
 
 /// Where they all are.

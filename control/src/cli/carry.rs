@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Ended;
-use super::client::{Api, ClientFlags, Secret, file_text};
+use super::client::{Api, ClientFlags, Secret};
 use super::failure::{Failure, Kind};
+use super::input::file_text;
 use super::portable::{Change, Noun, Portable, Row};
 use super::talk::{note, say};
 use super::{carry_read, carry_write};

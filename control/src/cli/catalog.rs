@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{ClientFlags, ShapeFlag, Target, rows};
+use super::client::{ClientFlags, Target, rows};
 use super::failure::Failure;
+use super::flags::ShapeFlag;
 use super::talk::{cells, pairs, say, say_json, table, text, write};
 
 /// Lists what is registered.

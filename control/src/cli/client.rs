@@ -14,7 +14,7 @@ use callboard::Client;
 use callboard::config::{ClientBuilder, SERVER_DEFAULT};
 use callboard::http::{Answer, TlsOptions};
 use callboard_proto::api::query::{escape, parse_bool};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -23,8 +23,6 @@ use super::failure::{Failure, Kind};
 
 /// How long an answer may take that does not wait for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// The largest file or standard input that is read whole, in bytes.
-const INPUT_MAX: u64 = 64 << 20;
 
 /// A text that is never shown.
 #[derive(Clone)]
@@ -84,31 +82,6 @@ pub(super) struct ClientFlags {
     /// There are no partitions: taken and not used
     #[arg(long, hide = true)]
     partition: Option<String>,
-}
-
-/// How a list is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Shape {
-    /// In columns, for people
-    #[value(alias = "pretty")]
-    Table,
-    /// As JSON, whole
-    Json,
-}
-
-/// Says how a list is shown.
-#[derive(Debug, Clone, Args)]
-pub(super) struct ShapeFlag {
-    /// How it is shown
-    #[arg(long = "format", alias = "output", short = 'o', value_enum, default_value = "table")]
-    pub(super) shape: Shape,
-}
-
-impl ShapeFlag {
-    /// Says whether JSON is wanted.
-    pub(super) fn json(&self) -> bool {
-        self.shape == Shape::Json
-    }
 }
 
 /// The settings of a connection, once flags and environment are put together.
@@ -344,37 +317,6 @@ pub(super) fn rows(value: Value) -> Vec<Value> {
         Value::Array(rows) => rows,
         _ => Vec::new(),
     }
-}
-
-/// Reads what a word of the command line stands for: `@FILE` a file, `-` standard input, all else itself.
-pub(super) fn data(word: &str) -> Result<Vec<u8>, Failure> {
-    match word.strip_prefix('@') {
-        Some(path) => read_file(path),
-        None if word == "-" => read_all("standard input", std::io::stdin().lock()),
-        None => Ok(word.as_bytes().to_vec()),
-    }
-}
-
-/// Reads a file, or standard input for `-`, as text.
-pub(super) fn file_text(path: &str) -> Result<String, Failure> {
-    let bytes = if path == "-" { data(path)? } else { read_file(path)? };
-    String::from_utf8(bytes).map_err(|error| Failure::because(Kind::Usage, format!("{path} is not text"), &error))
-}
-
-fn read_file(path: &str) -> Result<Vec<u8>, Failure> {
-    let open = std::fs::File::open(path);
-    read_all(path, open.map_err(|error| Failure::because(Kind::Usage, format!("reading {path}"), &error))?)
-}
-
-fn read_all(what: &str, from: impl std::io::Read) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let mut from = std::io::Read::take(from, INPUT_MAX + 1);
-    let read = std::io::Read::read_to_end(&mut from, &mut bytes);
-    read.map_err(|error| Failure::because(Kind::Failed, format!("reading {what}"), &error))?;
-    if bytes.len() as u64 > INPUT_MAX {
-        return Err(Failure::usage(format!("{what} is longer than {INPUT_MAX} bytes")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

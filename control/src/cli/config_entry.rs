@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{Api, ClientFlags, Target, decode, file_text, rows};
+use super::client::{Api, ClientFlags, Target, decode, rows};
 use super::failure::{Failure, Kind};
+use super::input::file_text;
 use super::talk::{say, say_json, text};
 
 /// Reads and writes config entries.

@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{ClientFlags, Target, file_text};
+use super::client::{ClientFlags, Target};
 use super::failure::{Failure, Kind};
+use super::input::file_text;
 use super::talk::{say, say_json};
 
 /// Looks after the mesh.

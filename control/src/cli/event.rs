@@ -4,8 +4,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{ClientFlags, Target, data, decode};
+use super::client::{ClientFlags, Target, decode};
 use super::failure::Failure;
+use super::input::data;
 use super::talk::{say, text};
 
 /// Says something to every node, once.

@@ -16,11 +16,12 @@ use tokio::signal::unix::SignalKind;
 use tokio::time::{Instant, sleep_until};
 
 use super::Ended;
-use super::client::{Api, ClientFlags, Target, data};
+use super::client::{Api, ClientFlags, Target};
 use super::exec_tally::{Lines, News, Tally, Tree};
 use super::failure::{Failure, Kind};
 use super::flags::{ShellFlag, listen, time};
-use super::talk::{note, write};
+use super::input::data;
+use super::talk::{note, write_if_read};
 use crate::event::Audience;
 use crate::exec::{Call, EVENT, Job, Part, Place};
 
@@ -155,14 +156,16 @@ impl Asked<'_> {
         let (tally, mut lines) = (&mut Tally::default(), Lines::default());
         let begun = Instant::now();
         let followed = self.follow(wait, tally, &mut lines).await;
-        write(&lines.rests())?;
-        followed?;
+        if !write_if_read(&lines.rests())? || !followed? {
+            return Ok(0);
+        }
         note(tally.to_string());
         self.talk(&format!("Completed in {:.2} seconds", begun.elapsed().as_secs_f64()));
         Ok(if tally.is_well() { 0 } else { FAILED_THERE })
     }
 
-    async fn follow(&self, wait: Duration, tally: &mut Tally, lines: &mut Lines) -> Result<(), Failure> {
+    /// Prints what comes until nobody says anything; says whether anybody still reads it.
+    async fn follow(&self, wait: Duration, tally: &mut Tally, lines: &mut Lines) -> Result<bool, Failure> {
         let (client, folder) = (&self.api.client, self.place.folder());
         let mut tree = Tree::new(self.place.clone());
         let mut options = ReadOptions::default();
@@ -170,14 +173,16 @@ impl Asked<'_> {
         loop {
             let read = tokio::select! {
                 read = client.kv_keys(folder, None, &options) => read?,
-                () = sleep_until(quiet) => return Ok(()),
+                () = sleep_until(quiet) => return Ok(true),
             };
             // One that goes back belongs to another history: the next read begins anew.
             let went_back = options.index.is_some_and(|index| read.meta.index < index);
             options.index = (!went_back).then_some(read.meta.index);
             let news = tree.news(read.value);
             for news in &news {
-                self.tell(news, tally, lines).await?;
+                if !write_if_read(&self.take(news, tally, lines).await?)? {
+                    return Ok(false);
+                }
             }
             if !news.is_empty() {
                 quiet = Instant::now() + tally.patience(wait);
@@ -185,17 +190,18 @@ impl Asked<'_> {
         }
     }
 
-    async fn tell(&self, news: &News, tally: &mut Tally, lines: &mut Lines) -> Result<(), Failure> {
+    /// Takes what a node says, and returns what is to be printed of it.
+    async fn take(&self, news: &News, tally: &mut Tally, lines: &mut Lines) -> Result<Vec<u8>, Failure> {
         let node = &news.node;
         if news.part == Part::Ack {
             tally.acked();
             self.talk(&format!("==> {node}: acknowledged event"));
-            return Ok(());
+            return Ok(Vec::new());
         }
         let key = self.place.key(node, news.part);
         let Some(row) = self.api.client.kv_get(&key, &ReadOptions::default()).await?.value else {
             // It goes only with the session, whose end is told elsewhere.
-            return Ok(());
+            return Ok(Vec::new());
         };
         let unusable = |error: &dyn std::error::Error| {
             Failure::because(Kind::Failed, format!("{key} cannot be understood"), error)
@@ -205,14 +211,13 @@ impl Asked<'_> {
             if value.is_empty() {
                 self.talk(&format!("==> {node}: heartbeat received"));
             }
-            return write(&lines.push(node, &value));
+            return Ok(lines.push(node, &value));
         }
         let text = String::from_utf8_lossy(&value);
         let code = text.trim().parse().map_err(|error: std::num::ParseIntError| unusable(&error))?;
         tally.ended(code);
-        write(&lines.rest(node))?;
         note(format!("==> {node}: finished with exit code {code}"));
-        Ok(())
+        Ok(lines.rest(node))
     }
 
     /// Ends the session, which takes its keys along, and removes whatever else is there.

@@ -4,10 +4,35 @@ use std::time::Duration;
 
 use callboard_proto::api::query::parse_bool;
 use callboard_proto::duration::GoDuration;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Failure, Kind};
+
+/// How a list is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shape {
+    /// In columns, for people
+    #[value(alias = "pretty")]
+    Table,
+    /// As JSON, whole
+    Json,
+}
+
+/// Says how a list is shown.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ShapeFlag {
+    /// How it is shown
+    #[arg(long = "format", alias = "output", short = 'o', value_enum, default_value = "table")]
+    pub(super) shape: Shape,
+}
+
+impl ShapeFlag {
+    /// Says whether JSON is wanted.
+    pub(super) fn json(&self) -> bool {
+        self.shape == Shape::Json
+    }
+}
 
 /// Says how words become a program.
 #[derive(Debug, Clone, Args)]

@@ -4,8 +4,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Ended;
-use super::client::{ClientFlags, PATIENCE, ShapeFlag, Target, file_text, rows};
+use super::client::{ClientFlags, PATIENCE, Target, rows};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
+use super::input::file_text;
 use super::talk::{cells, pairs, say, say_json, table, text, write};
 
 /// What `check` ends with when the call is denied.

@@ -6,8 +6,9 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::Ended;
-use super::client::{ClientFlags, Target, data};
+use super::client::{ClientFlags, Target};
 use super::failure::{Failure, Kind};
+use super::input::data;
 use super::kv::{bare, tree, value};
 use super::talk::{pretty, say};
 

@@ -8,8 +8,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{ClientFlags, Target, data, decode};
+use super::client::{ClientFlags, Target, decode};
 use super::failure::{Failure, Kind};
+use super::input::data;
 use super::kv::bare;
 use super::talk::say;
 

@@ -9,8 +9,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Ended;
-use super::client::{ClientFlags, Target, decode, file_text};
+use super::client::{ClientFlags, Target, decode};
 use super::failure::{Failure, Kind};
+use super::input::file_text;
 use super::talk::text;
 
 /// Logs in; the token goes into a file that only its owner may read.

@@ -5,8 +5,9 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::Ended;
-use super::client::{ClientFlags, ShapeFlag, Target, rows};
+use super::client::{ClientFlags, Target, rows};
 use super::failure::Failure;
+use super::flags::ShapeFlag;
 use super::talk::{cells, pairs, say_json, table, text, write};
 
 /// What is answered when the filter leaves nobody over: not a failure of the agent, and not a success.

@@ -25,6 +25,7 @@ mod exec_tally;
 mod failure;
 mod flags;
 mod info;
+mod input;
 mod intention;
 mod keygen;
 mod keyring;

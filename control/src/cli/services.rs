@@ -5,8 +5,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::Ended;
-use super::client::{Api, ClientFlags, Target, file_text, rows};
+use super::client::{Api, ClientFlags, Target, rows};
 use super::failure::{Failure, Kind};
+use super::input::file_text;
 use super::talk::{say, text};
 
 /// Registers and deregisters instances.

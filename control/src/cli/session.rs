@@ -5,8 +5,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Ended;
-use super::client::{ClientFlags, PATIENCE, ShapeFlag, Target, decode, rows, success};
+use super::client::{ClientFlags, PATIENCE, Target, decode, rows, success};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
 use super::talk::{cells, say, say_json, table, text, write};
 
 /// Opens, renews and ends sessions.

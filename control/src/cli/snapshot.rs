@@ -15,8 +15,9 @@ use http::Method;
 use http::header::CONTENT_LENGTH;
 
 use super::Ended;
-use super::client::{ClientFlags, PATIENCE, ShapeFlag, Target, success};
+use super::client::{ClientFlags, PATIENCE, Target, success};
 use super::failure::{Failure, Kind};
+use super::flags::ShapeFlag;
 use super::progress::{Progress, Unit};
 use super::talk::{cells, say, say_json, table, write};
 use crate::snapshot::{ARCHIVE_MAX, SnapshotMeta, read};

@@ -14,11 +14,21 @@ use super::failure::{Failure, Kind};
 /// # Errors
 /// When nobody takes it.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    if !write_if_read(bytes)? {
+        std::process::exit(0);
+    }
+    Ok(())
+}
+
+/// Writes data; says whether anybody still reads. For those who have something to put in order at the end.
+///
+/// # Errors
+/// When nobody takes it, for another reason than having read enough.
+pub(super) fn write_if_read(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => Ok(()),
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::because(Kind::Failed, "writing to standard output", &error)),
     }
 }

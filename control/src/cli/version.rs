@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::Ended;
-use super::client::ShapeFlag;
 use super::failure::Manner;
+use super::flags::ShapeFlag;
 use super::talk::{say, say_json};
 use crate::identity::VERSION;
 

@@ -7,19 +7,20 @@ mod autopilot;
 mod batch;
 mod begin;
 mod errand;
+mod error;
 mod gossip;
 mod health;
 mod leave;
 mod lock_delay;
 mod machine;
+mod options;
 mod place;
 mod reconcile;
 mod router;
 mod rpc;
 mod servers;
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,11 +31,11 @@ use callboard_proto::api::query::Consistency;
 use callboard_proto::text::Text;
 use callboard_proto::{CheckId, NodeName};
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::begin::retry_join;
+pub use self::error::Error;
 pub use self::gossip::{
     Card, Gossip, GossipOptions, GossipSockets, JoinError, KeyAct, KeyError, KeyReport, Keyring, KeyringOptions,
     Member, MemberRole, MemberStatus, Roll, Spoken, WORD_MAX, Word,
@@ -42,116 +43,15 @@ pub use self::gossip::{
 pub use self::health::{Health, ServerHealth};
 pub use self::leave::ForceLeaveError;
 use self::lock_delay::LockDelays;
+pub use self::options::{Begin, ClusterOptions, Network};
 use self::router::{Reads, Router};
 use self::rpc::{Addresses, Caller, Sure};
 pub use self::rpc::{Beaten, RpcTls};
 pub use self::servers::ServerRow;
 use crate::identity::node_uuid;
 use crate::registry::restore::{PIECE_MAX, Piece, RestoreCommand};
-use crate::registry::{AutopilotSettings, Command, Outcome, Refusal, Registry};
+use crate::registry::{Command, Outcome, Registry};
 use crate::watch::Hub;
-
-/// What went wrong, and what is true afterwards.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// No leader is known. Nothing was written.
-    #[error("No cluster leader")]
-    NoLeader,
-    /// The log refused the write or cannot tell whether it took it.
-    #[error("write failed: {0}")]
-    Propose(Arc<callboard_consensus::Error>),
-    /// It was passed on to the leader, and failed there or on the way. It may or may not take effect.
-    #[error("write failed: {0}")]
-    Forwarded(Arc<str>),
-    /// It was done, but this node did not hear of it in time: reads here may not show it yet.
-    #[error("written, but this node lags behind the leader")]
-    Behind,
-    /// The command does not fit the state. Nothing was written.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The node is stopping. The write may or may not take effect.
-    #[error("the control node is stopping")]
-    Stopping,
-}
-
-/// How a node without a history comes to be in a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// It is a cluster of one, which others may join.
-    Alone,
-    /// It begins one with as many other servers as were told so, when they know each other.
-    Together(u32),
-    /// It joins one.
-    Wait,
-}
-
-/// What others reach this node by.
-pub struct Network {
-    /// For the log and requests that are passed on.
-    pub rpc: TcpListener,
-    /// For membership.
-    pub gossip: GossipSockets,
-    /// Encrypts and verifies what nodes ask of one another; none: it is plain.
-    pub tls: Option<RpcTls>,
-    /// The keys of gossip.
-    pub keyring: Keyring,
-    /// The address that others use.
-    pub advertise: IpAddr,
-    /// The name of the node.
-    pub name: NodeName,
-    /// Its UUID, if an operator chose one.
-    pub node_id: Option<String>,
-    /// Where it is.
-    pub datacenter: String,
-    /// The wide-area gossip port, as it is shown.
-    pub wan_port: u16,
-    /// Whether it is to vote.
-    pub server: bool,
-    /// How it takes part in membership.
-    pub membership: GossipOptions,
-}
-
-/// Where the registry lives.
-pub struct ClusterOptions {
-    /// The folder of log and checkpoints; none keeps everything in memory.
-    pub data_dir: Option<PathBuf>,
-    /// How it begins.
-    pub begin: Begin,
-    /// The way to others.
-    pub network: Network,
-    /// How long a request waits for a leader before it says that there is none.
-    pub leader_wait: Duration,
-    /// Elections take so many times as long.
-    pub slowness: u32,
-    /// How servers are kept in good order, until that is written in the registry.
-    pub autopilot: AutopilotSettings,
-}
-
-#[cfg(test)]
-impl ClusterOptions {
-    /// A cluster of one in memory, on any free ports of loopback.
-    pub(crate) async fn alone() -> ClusterOptions {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let tcp = TcpListener::bind(any).await.unwrap();
-        let udp = tokio::net::UdpSocket::bind(any).await.unwrap();
-        let network = Network {
-            rpc: TcpListener::bind(any).await.unwrap(),
-            gossip: GossipSockets { udp, tcp },
-            tls: None,
-            keyring: Keyring::open(KeyringOptions::default()).unwrap(),
-            advertise: any.ip(),
-            name: NodeName::parse("n1").unwrap(),
-            node_id: None,
-            datacenter: "dc1".to_owned(),
-            wan_port: 8302,
-            server: true,
-            membership: GossipOptions { failed_kept: Duration::from_secs(72 * 3600), locates: true },
-        };
-        let leader_wait = Duration::from_secs(7);
-        let autopilot = AutopilotSettings::default();
-        ClusterOptions { data_dir: None, begin: Begin::Alone, network, leader_wait, slowness: 1, autopilot }
-    }
-}
 
 /// What only the leader's memory knows; kept by those who own it.
 pub trait LeaderMemory: Send + Sync {
