@@ -37,6 +37,7 @@ const SHARE_BITS: u32 = 32;
 /// Bounds what a hash policy puts on one endpoint.
 pub(super) struct Bounded {
     picker: Box<dyn Picker>,
+    factor: u32,
     /// What was last counted at each position, marked with `KNOWN` where it was a report.
     seen: Box<[AtomicU32]>,
     /// The sums over `seen`: those of reports, and those of what only this process counts.
@@ -127,7 +128,7 @@ impl Bounded {
             Shares::Own(own) => own.iter().sum::<u64>() as i64,
         };
         let zero = || AtomicI64::new(0);
-        let bounded = Self { picker, seen, known: zero(), own: zero(), known_share: zero(), all_share, shares };
+        let bounded = Self { picker, factor, seen, known: zero(), own: zero(), known_share: zero(), all_share, shares };
         let now = group.snapshot().aside().clock().coarse();
         let mut sums = Sums::default();
         for (position, _) in group.weighted() {
@@ -239,6 +240,11 @@ impl Picker for Bounded {
             self.correct(correction);
         }
         chosen.or(least.map(|(_, position)| position))
+    }
+
+    fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
+        let picker = self.picker.follow(group)?;
+        Some(Box::new(Self::new(group, picker, self.factor)))
     }
 
     fn bound(&self, position: usize) -> Option<u32> {

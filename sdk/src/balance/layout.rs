@@ -58,17 +58,18 @@ impl Layout {
     ) -> Option<Self> {
         let group = considered(settings, snapshot, keep);
         let ramps: Vec<_> = before.into_iter().flat_map(Self::stages).filter_map(Stage::ramp).collect();
-        let stage =
-            |policy: &Policy, group: Group| Stage::build(policy, group, seed, settings.slow_start.as_ref(), &ramps);
+        let stage = |policy: &Policy, group: Group, before: Option<&Stage>| {
+            Stage::build(policy, group, seed, settings.slow_start.as_ref(), (before, &ramps))
+        };
         let panic_threshold = settings.panic_threshold.min(100);
         if settings.zone.is_none() && settings.zone_policies.is_empty() {
-            let first = stage(&settings.policy, group)?;
+            let first = stage(&settings.policy, group, before.map(|before| &before.first))?;
             let plain = first.ramp().is_none();
             return Some(Self { plain, first, others: Box::default(), zones: None, panic_threshold });
         }
         let parts = parts(settings, &group);
         let own = parts.first().filter(|part| part.own).map(|part| part.group.at(0));
-        let stages: Vec<Stage> = parts.into_iter().filter_map(|part| stage(part.policy, part.group)).collect();
+        let stages: Vec<Stage> = parts.into_iter().filter_map(|part| stage(part.policy, part.group, None)).collect();
         let mut stages = stages.into_iter();
         let (first, others) = (stages.next()?, stages.collect::<Box<[Stage]>>());
         let (labels, labels_len) = labels(snapshot);

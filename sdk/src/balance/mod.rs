@@ -55,6 +55,7 @@ mod ring_hash;
 mod schedule;
 mod seat;
 mod settings;
+mod sleepers;
 mod stage;
 mod subset;
 #[cfg(test)]

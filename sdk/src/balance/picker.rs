@@ -98,6 +98,13 @@ pub trait Picker: Send + Sync {
     /// [`Worker::allows`] before it answers with an endpoint. A position that nobody has counts as `None`.
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
 
+    /// Builds the picker of a later group of the same service, where that takes less than building it anew; it has to choose
+    /// as one that is built anew. None, the default, where it does not.
+    fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
+        let _ = group;
+        None
+    }
+
     /// Returns how many requests of all clients the server at `position` may have in flight, the next one included; none
     /// where the policy has no bound, does not know it at present, or chooses among others. Asked after a pick, where the
     /// call can tell the server; see [`crate::load::BOUND_HEADER`].

@@ -4,17 +4,21 @@
 //! 32 bits. Point j of `host:port` is CRC-32 over the bytes of `host`, one zero byte, the digits of
 //! `port`, and the four bytes of point j−1, lowest first (zero before the first). A key belongs to
 //! the first point at or above the low 32 bits of its hash, and past the last point to the first.
-//! Of two points with one hash the endpoint that is earlier by id, then node, keeps it.
+//! Of two points with one hash that of the endpoint that is earlier by id, then node, comes first.
 //!
 //! Envoy's ring of 64 bits. Point j of `host:port` is XXH64, seed 0, over those bytes, `_` and the digits of j. The
 //! lightest endpoint has a whole number of points, the least with which the ring has `points_min`; the others have as
 //! many as their share says, counted along the order of id and node. A key belongs to the first point at or above its
 //! hash. Laid out by id instead of address it is what hashing over slots falls back to.
 
+use std::sync::Arc;
+
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
 use super::ring::{Ring, sort_spread};
+use super::sleepers::Sleepers;
+use crate::catalog::Snapshot;
 use crate::endpoint::Endpoint;
 
 /// Points on a ring at most: 1.6 GB of them. Beyond, every endpoint's points shrink alike.
@@ -27,9 +31,12 @@ const POINTS_BY_ID: u64 = 160;
 /// Looks keys up on a ring.
 #[derive(Debug)]
 pub(super) struct RingHash {
-    ring: Ring,
+    ring: Arc<Ring>,
     /// What brings an ask's hash to the width of the ring: 32 for the narrow one, else 0.
     shift: u32,
+    /// Whom the ring was laid out for, if everybody's points are where they are whoever else is there.
+    laid_for: Option<Arc<Snapshot>>,
+    sleepers: Sleepers,
 }
 
 impl RingHash {
@@ -54,12 +61,13 @@ impl RingHash {
             positions.push(position);
         }
         let mut words = sort_spread(words);
-        words.dedup_by_key(|word| *word >> 32);
-        // Ranks decided who keeps a point; from here on positions are what is wanted.
+        // Ranks decided who comes first at one place; from here on positions are what is wanted.
         for word in &mut words {
             *word = *word >> 32 << 32 | u64::from(positions[*word as u32 as usize]);
         }
-        Ring::narrow(words).map(|ring| Self { ring, shift: 32 })
+        let laid_for = (group.is_whole() && wanted <= POINTS_MAX).then(|| Arc::clone(group.snapshot()));
+        let ring = Arc::new(Ring::narrow(words)?);
+        Some(Self { ring, shift: 32, laid_for, sleepers: Sleepers::default() })
     }
 
     /// Builds Envoy's ring; `None` when nobody is there.
@@ -101,7 +109,9 @@ impl RingHash {
         }
         // Stable: of two equal points the earlier endpoint's comes first.
         points.sort_by_key(|(hash, _)| *hash);
-        Ring::wide(points).map(|ring| Self { ring, shift: 0 })
+        // How many points somebody has hangs on who else is there.
+        let ring = Arc::new(Ring::wide(points)?);
+        Some(Self { ring, shift: 0, laid_for: None, sleepers: Sleepers::default() })
     }
 }
 
@@ -112,13 +122,31 @@ impl Picker for RingHash {
         let hash = ask.hashed().unwrap_or_else(|| worker.random());
         let key = hash << self.shift;
         if worker.is_open() {
-            return Some(self.ring.owner(key) as usize);
+            let owner = self.ring.owner(key) as usize;
+            if !self.sleepers.has(owner) {
+                return Some(owner);
+            }
         }
-        // Onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.
-        let onward = self.ring.walk(key).take(WALK_MAX).map(|owner| owner as usize);
+        self.onward(key, group, ask, worker)
+    }
+
+    fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
+        let laid_for = self.laid_for.as_ref()?;
+        let sleepers = Sleepers::between(laid_for, group)?;
+        let (ring, laid_for) = (Arc::clone(&self.ring), Some(Arc::clone(laid_for)));
+        Some(Box::new(Self { ring, shift: self.shift, laid_for, sleepers }))
+    }
+}
+
+impl RingHash {
+    /// Looks onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.
+    #[inline(never)]
+    fn onward(&self, key: u64, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let onward = self.ring.walk(key).map(|owner| owner as usize);
+        let onward = onward.filter(|position| !self.sleepers.has(*position)).take(WALK_MAX);
         let mut allowed = onward.filter(|position| worker.allows(group, ask, *position));
         allowed.next().or_else(|| {
-            let start = hash::below(hash as u32, group.len());
+            let start = hash::below((key >> self.shift) as u32, group.len());
             worker.first_allowed(group, ask, start)
         })
     }
@@ -145,10 +173,11 @@ fn push_digits(text: &mut Vec<u8>, mut number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::catalog::Snapshot;
 
     /// Ids are chosen so that their order is that of the list, as nginx's is that of its file.
     fn group(authorities: &[&str], weight: impl Fn(usize) -> u32) -> Group {
@@ -223,6 +252,69 @@ mod tests {
             assert_eq!(owner(&ketama, hash::key(bytes)) + 1, by_key, "{key}");
             assert_eq!(owner(&envoy, hash::xx64(bytes)) + 1, by_xx64, "{key}");
         }
+    }
+
+    /// What may happen to an endpoint of a set.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Weight(u32),
+        Leave,
+        Move,
+    }
+
+    fn event() -> impl Strategy<Value = (usize, Event)> {
+        let event = prop_oneof![
+            4 => Just(Event::Weight(0)),
+            4 => Just(Event::Weight(1)),
+            1 => Just(Event::Weight(2)),
+            2 => Just(Event::Leave),
+            1 => Just(Event::Move),
+        ];
+        (0usize..40, event)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_ring_that_serves_on_chooses_as_a_new_one(events in proptest::collection::vec(event(), 1..40)) {
+            let row = |n: usize, weight| Endpoint::new(&format!("{n:02}"), &format!("10.0.0.{n}"), 80).weighted(weight, 1);
+            let mut snapshot = Arc::new(Snapshot::empty("web").next((0..40).map(|n| row(n, 1)), 1));
+            let first = Group::whole(Arc::clone(&snapshot));
+            let mut current: Box<dyn Picker> = Box::new(RingHash::ketama(&first, 20).unwrap());
+            for (n, event) in events {
+                let id = format!("{n:02}");
+                snapshot = Arc::new(match event {
+                    Event::Weight(weight) => snapshot.changed([row(n, weight)], &[], 2),
+                    Event::Leave => snapshot.changed([], &[(&id, "")], 2),
+                    Event::Move => snapshot.changed([Endpoint::new(&id, "10.0.1.1", 8000 + n as u16)], &[], 2),
+                });
+                let group = Group::whole(Arc::clone(&snapshot));
+                let anew: Box<dyn Picker> = Box::new(RingHash::ketama(&group, 20).unwrap());
+                let follower = current.follow(&group);
+                current = follower.unwrap_or_else(|| Box::new(RingHash::ketama(&group, 20).unwrap()));
+                let turns = AtomicU64::new(7);
+                let tried = snapshot.members().iter().take(3).map(|member| member.stats().key()).collect::<Vec<_>>();
+                for hash in (0..300u64).map(hash::mix) {
+                    for ask in [Ask::hash(hash), Ask::hash(hash).without(&tried)] {
+                        let chosen = |picker: &dyn Picker| picker.pick(&group, &ask, &mut Worker::new(&turns, &group, &ask));
+                        prop_assert_eq!(chosen(&*current), chosen(&*anew));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_falls_ill_or_leaves_costs_no_new_ring() {
+        let row = |n: u32, weight| Endpoint::new(&format!("{n}"), "10.0.0.1", 1000 + n as u16).weighted(weight, 1);
+        let all = Snapshot::empty("web").next((0..24).map(|n| row(n, 1)), 1);
+        let ring = ketama(&Group::whole(Arc::new(all.next((0..24).map(|n| row(n, 1)), 1))));
+        let follows = |snapshot: Snapshot| ring.follow(&Group::whole(Arc::new(snapshot))).is_some();
+        assert!(follows(all.changed([row(3, 0)], &[("5", "")], 2)));
+        assert!(follows(all.changed([row(3, 0), row(4, 0), row(5, 0)], &[], 2)));
+        assert!(!follows(all.changed([row(3, 0), row(4, 0), row(5, 0), row(6, 0)], &[], 2)), "more than one in eight");
+        assert!(!follows(all.changed([row(99, 1)], &[], 2)), "a new one has points");
     }
 
     #[test]

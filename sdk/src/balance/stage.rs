@@ -23,16 +23,18 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Builds it; none when the group is empty. `before` are the ramps that there were.
+    /// Builds it; none when the group is empty. `before` is the stage that this one follows in its place, if there is one,
+    /// and `ramps` are all that there were.
     pub(super) fn build(
         policy: &Policy,
         group: Group,
         seed: u64,
         slow_start: Option<&SlowStart>,
-        before: &[&Ramp],
+        (before, ramps): (Option<&Self>, &[&Ramp]),
     ) -> Option<Self> {
-        let picker = policy.build(&group, seed)?;
-        let ramp = slow_start.and_then(|rule| Ramp::build(rule, policy, &group, before));
+        let follower = before.and_then(|before| before.picker.follow(&group));
+        let picker = follower.or_else(|| policy.build(&group, seed))?;
+        let ramp = slow_start.and_then(|rule| Ramp::build(rule, policy, &group, ramps));
         Some(Self { group, picker, ramp })
     }
 

@@ -47,6 +47,22 @@ impl Chunks {
         self.0.get(position / CHUNK)?[position % CHUNK].as_ref()
     }
 
+    /// Returns the positions at which there may be somebody else than in `other`: those whose members are not one value.
+    pub(super) fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        let both = |nth: usize| (self.0.get(nth), other.0.get(nth));
+        (0..self.0.len().max(other.0.len()))
+            .filter(move |nth| match both(*nth) {
+                (Some(own), Some(other)) => !Arc::ptr_eq(own, other),
+                _ => true,
+            })
+            .flat_map(|nth| nth * CHUNK..(nth + 1) * CHUNK)
+            .filter(move |position| match (self.get(*position), other.get(*position)) {
+                (Some(own), Some(other)) => !Arc::ptr_eq(own, other),
+                (None, None) => false,
+                _ => true,
+            })
+    }
+
     /// Sets or clears a position; one beyond the end makes room up to it.
     pub(super) fn set(&mut self, position: usize, member: Option<Arc<Member>>) {
         while self.0.len() <= position / CHUNK {

@@ -254,6 +254,12 @@ impl Snapshot {
         self.chunks.get(position)
     }
 
+    /// Returns the positions at which an endpoint, or what is known of it, differs from an earlier or later snapshot. Costs
+    /// little where the two share most of their rows.
+    pub(crate) fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        self.chunks.unlike(&other.chunks)
+    }
+
     /// Finds an endpoint by its identity.
     #[must_use]
     pub fn find(&self, id: &str, node: &str) -> Option<&Arc<Member>> {
