@@ -8,6 +8,7 @@ mod mesh;
 mod moving;
 mod nodes;
 mod operators;
+mod page;
 mod remote;
 mod run;
 mod watches;
