@@ -11,13 +11,13 @@
 mod faults;
 mod instance;
 mod load;
-mod network;
 mod report;
 mod stage;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use callboard_tests::network::Network;
 use callboard_tests::{length, needs};
 
 /// How long a round lasts, as `40s` or `10m`.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 
 /// Runs every fault once; says whether all held.
 async fn round(length: Duration) -> Result<bool, Error> {
-    let network = match network::Network::make() {
+    let network = match Network::make("chaos") {
         Ok(network) => Some(network),
         Err(problem) if needs::strict() => return Err(format!("a network namespace: {problem}").into()),
         Err(problem) => {

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use callboard::Client;
+use callboard_tests::network::Network;
 use callboard_tests::node::Node;
 use callboard_tests::process::Process;
 use callboard_tests::{binaries, wait};
@@ -14,7 +15,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::network::Network;
 use crate::{Error, instance};
 
 /// The service that is called.

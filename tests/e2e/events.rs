@@ -1,11 +1,13 @@
 //! What is said on one node is heard on all, by those whom it is for.
 
+use std::process::Command;
 use std::thread;
 
-use callboard_tests::wait;
+use callboard_tests::network::Network;
+use callboard_tests::{binaries, needs, wait};
 use serde_json::{Value, json};
 
-use crate::member::{LONG, Member, bootstrapped, text};
+use crate::member::{LONG, Member, bootstrapped, text, until_led};
 
 /// The events that a member lists, by name, with their Lamport times.
 fn listed(member: &Member) -> Vec<(String, u64)> {
@@ -78,4 +80,46 @@ fn an_event_is_listed_on_every_node_that_it_is_for() {
     assert_eq!((tagged.status, tagged.text().as_str()), (500, "Cannot provide tag filter without service filter"));
     let large = one.http.put("/v1/event/fire/x", [0; 512]);
     assert_eq!(large.status, 500, "{}", large.text());
+}
+
+#[test]
+fn a_member_that_was_cut_off_hears_afterwards_what_was_said() {
+    let Some(_) = needs::program("ip") else { return };
+    if !needs::is_root() {
+        return needs::missing("the right to make a network");
+    }
+    let network = Network::make("events").expect("root can make a network");
+    let dir = tempfile::tempdir().expect("a folder");
+    let control = binaries::control();
+    let one = Member::at(&network.near, Command::new(&control), "node1", dir.path(), &["-bootstrap", "-server"], "{}");
+    until_led(&one);
+    one.put("/v1/event/fire/alone", b"");
+    let two = Member::at(&network.far, network.inside(&control), "node2", dir.path(), &[], "{}");
+    two.join(&one);
+    for member in [&one, &two] {
+        wait::until_true("both members", LONG, || member.members().len() == 2);
+    }
+    one.put("/v1/event/fire/before", b"");
+    wait::until_true("an event of both", LONG, || has(&two, "before"));
+
+    network.pull().expect("a cable can be pulled");
+    let failed = ("node2".to_owned(), 4);
+    wait::until_true("the other to be taken to have failed", LONG, || one.members().contains(&failed));
+    one.put("/v1/event/fire/missed", b"");
+    // The other is there all the same, and is spoken to from its own side.
+    let mut fire = network.inside(&control);
+    fire.args(["event", "-http-addr", &two.http.address.to_string(), "-name", "from-afar"]);
+    let fired = fire.output().expect("the program starts");
+    assert!(fired.status.success(), "{}", String::from_utf8_lossy(&fired.stderr));
+    network.plug().expect("a cable can be plugged in");
+
+    wait::until_true("what was said here", LONG, || has(&two, "missed"));
+    wait::until_true("what was said there", LONG, || has(&one, "from-afar"));
+    let names = |member: &Member| {
+        let mut names: Vec<String> = listed(member).into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&one), ["alone", "before", "from-afar", "missed"], "each once");
+    assert_eq!(names(&two), ["before", "from-afar", "missed"], "what was said before they met is not for it");
 }

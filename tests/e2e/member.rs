@@ -30,11 +30,22 @@ impl Member {
 
     /// The same with a configuration of the caller's own.
     pub(crate) fn configured(name: &str, dir: &Path, flags: &[&str], settings: &str) -> Member {
+        Member::at("127.0.0.1", Command::new(binaries::control()), name, dir, flags, settings)
+    }
+
+    /// The same at an address, by a command that runs the program where the address is.
+    pub(crate) fn at(
+        address: &str,
+        mut command: Command,
+        name: &str,
+        dir: &Path,
+        flags: &[&str],
+        settings: &str,
+    ) -> Member {
         let config = dir.join(format!("{name}.json"));
         std::fs::write(&config, settings).expect("the folder is writable");
-        let mut command = Command::new(binaries::control());
         command.arg("agent").args(flags);
-        command.args(["-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", name, "-datacenter", "dc1"]);
+        command.args(["-bind", address, "-client", address, "-node", name, "-datacenter", "dc1"]);
         command.arg("-data-dir").arg(dir.join(name)).arg("-config-file").arg(config);
         command.arg("-pid-file").arg(dir.join(format!("{name}.pid")));
         command.args(["-http-port", "0", "-dns-port", "-1", "-server-port", "0", "-serf-lan-port", "0"]);

@@ -12,6 +12,7 @@
 //! | `wait` | waiting for a state, with a deadline |
 //! | `length` | how long a suite goes on |
 //! | `namespace` | a network of a suite's own |
+//! | `network` | the same with a cable to it that can be pulled |
 //! | `backend` | a tiny HTTP server for checks and scrapes to look at |
 //! | `needs` | what a suite needs from outside, and what to do when it is missing |
 //!
@@ -26,6 +27,7 @@ pub mod http;
 pub mod length;
 pub mod namespace;
 pub mod needs;
+pub mod network;
 pub mod node;
 pub mod process;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! Whole member lists, and orders to keyrings, from one node to another: over TCP on the gossip port.
+//! Whole member lists with the last user events, and orders to keyrings, from one node to another: over TCP on the gossip port.
 //!
 //! One question and one answer per connection, each a length and a message that is sealed as datagrams are. foca tells
 //! a joiner about members in one packet per announcement; the list makes both sides know all of it at once.
@@ -16,9 +16,10 @@ use tokio::net::TcpStream;
 use super::card::Card;
 use super::keyring::Keyring;
 use super::roll::Row;
+use super::words::Spoken;
 
 /// First byte of every message, so that a later format can be told apart.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// The longest message, in bytes: room for about 50,000 members.
 const MESSAGE_MAX: usize = 16 << 20;
 /// How long a question and its answer may take.
@@ -35,6 +36,8 @@ pub(super) struct Knowledge {
     pub(super) rows: Vec<Row>,
     /// The highest Lamport time.
     pub(super) time: u64,
+    /// The last user events, which the other may have missed.
+    pub(super) events: Vec<Spoken>,
 }
 
 /// What is to be done to a keyring.

@@ -14,7 +14,7 @@ mod task;
 mod vivaldi;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use std::time::Duration;
 use callboard_proto::coordinate::Coordinate;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -41,8 +42,10 @@ const ORDERS_MAX: usize = 256;
 const EVENTS_MAX: usize = 1024;
 /// The most connections at a time; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
-/// How often a member that failed is asked whether it is back.
-const RECONNECT_EVERY: Duration = Duration::from_secs(15);
+/// How many members that are up are met in a turn, by all together.
+const LISTS_PER_TURN: usize = 32;
+/// How often other members are met.
+const MEET_EVERY: Duration = Duration::from_secs(15);
 
 /// Why a node could not be joined. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +146,7 @@ impl Gossip {
         let task = Task::new(card, Arc::new(sockets.udp), keyring, news, options);
         tokio::spawn(task.run(received, stop.clone()));
         tokio::spawn(gossip.clone().listen(sockets.tcp, stop.clone()));
-        tokio::spawn(gossip.clone().reconnect(stop));
+        tokio::spawn(gossip.clone().meet_again(stop));
         (gossip, heard)
     }
 
@@ -325,20 +328,48 @@ impl Gossip {
         }
     }
 
-    /// Asks members that failed whether they are back: when all are gone, foca asks nobody.
-    async fn reconnect(self, stop: CancellationToken) {
+    /// Meets others again, by which those who were cut off come to know what was said meanwhile: a member that comes back
+    /// at once, one that failed to ask whether it is back (when all are gone, foca asks nobody), and now and then any.
+    async fn meet_again(self, stop: CancellationToken) {
+        let mut roll = self.subscribe();
+        let mut failed = BTreeSet::new();
+        let mut turns = tokio::time::interval(MEET_EVERY);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(RECONNECT_EVERY) => {}
-            }
-            let roll = self.roll();
-            let failed: Vec<_> = roll.iter().filter(|member| member.status == MemberStatus::Failed).collect();
-            let Some(member) = fastrand::choice(&failed) else { continue };
-            if let Err(error) = self.meet(member.card.gossip).await {
-                debug!(error = &error as &dyn std::error::Error, member = member.card.name, "a failed member stays so");
+                changed = roll.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = roll.borrow_and_update().clone();
+                    let returned = now.iter().filter(|member| member.is_up() && failed.contains(member.name.as_str()));
+                    let returned = fastrand::choice(returned.collect::<Vec<_>>()).map(|member| member.card.clone());
+                    let gone = now.iter().filter(|member| member.status == MemberStatus::Failed);
+                    failed = gone.map(|member| member.name.as_str().to_owned()).collect();
+                    returned.into_iter().collect()
+                }
+                _ = turns.tick() => self.due(),
+            };
+            for card in due {
+                if let Err(error) = self.meet(card.gossip).await {
+                    debug!(error = &error as &dyn std::error::Error, member = card.name, "a member was not met");
+                }
             }
         }
+    }
+
+    /// Whom to meet now: one that failed, and one that is up; in a large cluster the latter more seldom, so that about as
+    /// many lists travel as in one of [`LISTS_PER_TURN`] members.
+    fn due(&self) -> Vec<Card> {
+        let roll = self.roll();
+        let one = |wanted: fn(&Member) -> bool| {
+            let others = roll.iter().filter(|member| !member.name.as_str().eq_ignore_ascii_case(&self.name));
+            fastrand::choice(others.filter(|member| wanted(member)).collect::<Vec<_>>())
+        };
+        let failed = one(|member| member.status == MemberStatus::Failed);
+        let up = if fastrand::usize(0..=roll.len() / LISTS_PER_TURN) == 0 { one(Member::is_up) } else { None };
+        failed.into_iter().chain(up).map(|member| member.card.clone()).collect()
     }
 }
 

@@ -229,11 +229,11 @@ impl Task {
         if !self.leaving {
             members.push(FocaMember::alive(me.clone()));
         }
-        Knowledge { me, members, rows: self.roll.rows(), time: self.ear.time() }
+        Knowledge { me, members, rows: self.roll.rows(), time: self.ear.time(), events: self.ear.events() }
     }
 
     fn merge(&mut self, knowledge: Knowledge) -> Result<(), String> {
-        let Knowledge { me: teller, members, rows, time } = knowledge;
+        let Knowledge { me: teller, members, rows, time, events } = knowledge;
         let own = self.foca.identity();
         if teller.datacenter != own.datacenter {
             return Err(format!(
@@ -249,7 +249,11 @@ impl Task {
         if let Some(known) = namesake.filter(|known| known.raft_id != teller.raft_id && known.gossip != teller.gossip) {
             return Err(format!("there is a member named {} at {} already", known.name, known.gossip));
         }
+        if self.roll.len() == 1 {
+            self.ear.meet(time);
+        }
         self.ear.witness(time);
+        self.ear.catch_up(events);
         self.roll.merge(rows, StdInstant::now());
         let merged = self.foca.apply_many(members.into_iter(), true, &mut self.runtime);
         self.note();

@@ -2,12 +2,14 @@
 //!
 //! Each word carries a Lamport time (Lamport 1978) and is passed on until enough have heard it; this file decides
 //! which words are new. It remembers the last ones it heard; one that is older than all of those is taken to be known.
-//! Who calls it: foca asks, the gossip task collects what was new.
+//! The last events are kept whole, for members that were cut off when they were told. Who calls it: foca asks, the gossip
+//! task collects what was new.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
+use callboard_proto::api::event::EVENTS_MAX;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ use super::card::Card;
 const FORMAT: u8 = 1;
 /// How many words are remembered.
 const KNOWN_MAX: usize = 4096;
+/// How many events are kept for those who missed them: as many as a node lists.
+const EVENTS_KEPT: usize = EVENTS_MAX;
 /// The time of a node that heard nothing yet; as with Consul, whose clients show the times of events.
 const TIME_FIRST: u64 = 1;
 /// The longest word, in bytes: it has to share a datagram with a header.
@@ -80,12 +84,17 @@ struct Heard {
     /// The highest time that was heard.
     time: u64,
     fresh: Vec<Spoken>,
+    /// The last events, in the order in which they were heard.
+    events: VecDeque<Spoken>,
+    /// The time at which this node met another for the first time. Events up to then are nobody else's, and those of
+    /// others are none of its.
+    since: u64,
 }
 
 impl Default for Heard {
     fn default() -> Heard {
-        let (known, order, fresh) = (HashSet::new(), VecDeque::new(), Vec::new());
-        Heard { known, order, floor: 0, time: TIME_FIRST, fresh }
+        let (known, order, fresh, events) = (HashSet::new(), VecDeque::new(), Vec::new(), VecDeque::new());
+        Heard { known, order, floor: 0, time: TIME_FIRST, fresh, events, since: 0 }
     }
 }
 
@@ -105,6 +114,12 @@ impl Heard {
         {
             self.known.remove(&hash);
             self.floor = self.floor.max(time);
+        }
+        if matches!(spoken.word, Word::Event(_)) {
+            if self.events.len() == EVENTS_KEPT {
+                self.events.pop_front();
+            }
+            self.events.push_back(spoken.clone());
         }
         self.fresh.push(spoken);
         Ok(Some(Kept(hash)))
@@ -134,7 +149,8 @@ impl Ear {
 
     /// Dates a word that is to be told: later than everything heard.
     pub(super) fn date(&self, word: Word) -> Spoken {
-        Spoken { time: self.heard.lock().time + 1, word }
+        // Others may have told any time; at the last one all words are said at once.
+        Spoken { time: self.heard.lock().time.saturating_add(1), word }
     }
 
     /// The highest time that was heard.
@@ -146,6 +162,30 @@ impl Ear {
     pub(super) fn witness(&self, time: u64) {
         let mut heard = self.heard.lock();
         heard.time = heard.time.max(time);
+    }
+
+    /// Notes that another node is met for the first time, one that heard up to a time.
+    pub(super) fn meet(&self, time: u64) {
+        let mut heard = self.heard.lock();
+        heard.since = heard.time.max(time);
+    }
+
+    /// The last events since others are known, for those who may have missed them.
+    pub(super) fn events(&self) -> Vec<Spoken> {
+        let heard = self.heard.lock();
+        heard.events.iter().filter(|spoken| spoken.time > heard.since).cloned().collect()
+    }
+
+    /// Hears the events that another node heard, as far as they are new and since others are known.
+    pub(super) fn catch_up(&self, mut events: Vec<Spoken>) {
+        let mut heard = self.heard.lock();
+        events.retain(|spoken| matches!(spoken.word, Word::Event(_)) && spoken.time > heard.since);
+        events.sort_by_key(|spoken| spoken.time);
+        let surplus = events.len().saturating_sub(EVENTS_KEPT);
+        for spoken in &events[surplus..] {
+            // What is too long to be a word was never said as one.
+            let _ = heard.hear(&spoken.encode());
+        }
     }
 
     /// Hears a word that is told here, without foca.
@@ -187,6 +227,35 @@ mod tests {
         assert!(ear.receive_item(&[], None).is_err());
         assert!(ear.receive_item(&[FORMAT, 255], None).is_err());
         assert!(ear.receive_item(&[FORMAT + 1, 0], None).is_err());
+    }
+
+    #[test]
+    fn events_that_were_missed_are_heard_once_and_older_ones_are_not() {
+        let event = |time: u64| Spoken { time, word: Word::Event(time.to_be_bytes().to_vec()) };
+        let times = |ear: &Ear| ear.take().iter().map(|spoken| spoken.time).collect::<Vec<_>>();
+        let (one, other) = (Ear::default(), Ear::default());
+        one.hear(&event(2).encode());
+        // They meet: what was said before is told to nobody.
+        let (time, theirs) = (one.time(), other.time());
+        one.meet(theirs);
+        other.meet(time);
+        other.witness(time);
+        assert_eq!((one.events(), times(&one)), (Vec::new(), vec![2]));
+        for time in [3, 5, 4] {
+            one.hear(&event(time).encode());
+        }
+        other.hear(&event(4).encode());
+        assert_eq!(times(&other), [4]);
+        let told = [one.events(), vec![event(2), Spoken { time: 9, word: Word::Stay { name: "a".into() } }]].concat();
+        other.catch_up(told.clone());
+        assert_eq!(times(&other), [3, 5], "by their times, without what was heard, is older, or is no event");
+        other.catch_up(told);
+        assert!(times(&other).is_empty());
+        assert_eq!(other.events().len(), 3);
+        // What is remote is bounded, and may say any time.
+        other.catch_up((10..1_010).map(event).chain([event(u64::MAX)]).collect());
+        assert_eq!((times(&other).len(), other.events().len()), (EVENTS_KEPT, EVENTS_KEPT));
+        assert_eq!(other.date(Word::Event(Vec::new())).time, u64::MAX);
     }
 
     #[test]
