@@ -1,7 +1,7 @@
 //! Least request: whoever has the fewest calls in flight, per weight.
 //!
-//! For few endpoints all are looked at; for many, two are drawn by weight and the better one wins, which needs two
-//! cache lines however many there are. Ties are broken at random: a fixed rule would send every quiet client to the
+//! For few endpoints all are looked at; for many, two are drawn by weight and the better one wins, which takes
+//! two gauges however many there are. Ties are broken at random: a fixed rule would send every quiet client to the
 //! same endpoint. In flight is what this process has in flight; the load that servers report belongs to another policy.
 
 use super::group::Group;

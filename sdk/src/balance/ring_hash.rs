@@ -17,8 +17,7 @@ use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
 use super::ring::{Ring, sort_spread};
-use super::sleepers::Sleepers;
-use crate::catalog::Snapshot;
+use super::sleepers::{Laid, Sleepers};
 use crate::endpoint::Endpoint;
 
 /// Points on a ring at most: 1.6 GB of them. Beyond, every endpoint's points shrink alike.
@@ -35,7 +34,7 @@ pub(super) struct RingHash {
     /// What brings an ask's hash to the width of the ring: 32 for the narrow one, else 0.
     shift: u32,
     /// Whom the ring was laid out for, if everybody's points are where they are whoever else is there.
-    laid_for: Option<Arc<Snapshot>>,
+    laid: Option<Laid>,
     sleepers: Sleepers,
 }
 
@@ -65,9 +64,9 @@ impl RingHash {
         for word in &mut words {
             *word = *word >> 32 << 32 | u64::from(positions[*word as u32 as usize]);
         }
-        let laid_for = (group.is_whole() && wanted <= POINTS_MAX).then(|| Arc::clone(group.snapshot()));
+        let laid = if wanted <= POINTS_MAX { Laid::of(group) } else { None };
         let ring = Arc::new(Ring::narrow(words)?);
-        Some(Self { ring, shift: 32, laid_for, sleepers: Sleepers::default() })
+        Some(Self { ring, shift: 32, laid, sleepers: Sleepers::default() })
     }
 
     /// Builds Envoy's ring; `None` when nobody is there.
@@ -111,7 +110,7 @@ impl RingHash {
         points.sort_by_key(|(hash, _)| *hash);
         // How many points somebody has hangs on who else is there.
         let ring = Arc::new(Ring::wide(points)?);
-        Some(Self { ring, shift: 0, laid_for: None, sleepers: Sleepers::default() })
+        Some(Self { ring, shift: 0, laid: None, sleepers: Sleepers::default() })
     }
 }
 
@@ -131,10 +130,8 @@ impl Picker for RingHash {
     }
 
     fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
-        let laid_for = self.laid_for.as_ref()?;
-        let sleepers = Sleepers::between(laid_for, group)?;
-        let (ring, laid_for) = (Arc::clone(&self.ring), Some(Arc::clone(laid_for)));
-        Some(Box::new(Self { ring, shift: self.shift, laid_for, sleepers }))
+        let (laid, sleepers) = self.laid.as_ref()?.follow(&self.sleepers, group)?;
+        Some(Box::new(Self { ring: Arc::clone(&self.ring), shift: self.shift, laid: Some(laid), sleepers }))
     }
 }
 
@@ -178,6 +175,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::balance::{Balancer, Policy};
+    use crate::catalog::Snapshot;
+    use crate::endpoint::Outcome;
 
     /// Ids are chosen so that their order is that of the list, as nginx's is that of its file.
     fn group(authorities: &[&str], weight: impl Fn(usize) -> u32) -> Group {
@@ -315,6 +315,21 @@ mod tests {
         assert!(follows(all.changed([row(3, 0), row(4, 0), row(5, 0)], &[], 2)));
         assert!(!follows(all.changed([row(3, 0), row(4, 0), row(5, 0), row(6, 0)], &[], 2)), "more than one in eight");
         assert!(!follows(all.changed([row(99, 1)], &[], 2)), "a new one has points");
+    }
+
+    #[test]
+    fn who_left_while_aside_is_forgotten_though_the_ring_serves_on() {
+        let rows = (0..40).map(|n| Endpoint::new(&format!("{n:02}"), "10.0.0.1", 1000 + n as u16));
+        let balancer = Balancer::new(Policy::RING_HASH, Arc::new(Snapshot::empty("web").next(rows, 1)));
+        let snapshot = balancer.snapshot();
+        snapshot.find("07", "").unwrap().stats().record(Outcome::ConnectFailed);
+        assert!(snapshot.aside().any());
+        balancer.publish(Arc::new(snapshot.changed([], &[("07", "")], 2)));
+        drop(snapshot);
+        // What was published before is put away with the next one.
+        balancer.publish(Arc::new(balancer.snapshot().changed([], &[], 3)));
+        balancer.confirm();
+        assert!(!balancer.snapshot().aside().any());
     }
 
     #[test]

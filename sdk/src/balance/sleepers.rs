@@ -2,62 +2,89 @@
 //!
 //! A ring without somebody's points is the ring on which they are passed over. So as long as endpoints only fall ill, get
 //! well, are drained or leave, a table that takes a second to lay out serves on, with a bit for each that is passed over.
-//! Used by `ring_hash`.
+//! Keeps nobody alive: what an endpoint that left takes of the service's counts is given back all the same. Used by
+//! `ring_hash`.
+
+use std::sync::Arc;
 
 use super::group::Group;
-use crate::catalog::Snapshot;
+use crate::catalog::Footprint;
+use crate::endpoint::EndpointKey;
 
 /// One in so many may be passed over; beyond, a new table is worth its time.
 const SHARE: u32 = 8;
 
-/// Holds a bit for each position.
-#[derive(Debug, Default)]
+/// Holds a bit for each position that is passed over.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sleepers {
-    /// Empty when there is nobody.
+    /// Empty when there never was anybody.
     bits: Box<[u64]>,
+    count: u32,
 }
 
-impl Sleepers {
-    /// Returns who of all that were eligible `then` is not in `now`. None where that does not tell everything: somebody
-    /// came, moved or weighs something else, too many are gone, or `now` is a choice of its own.
-    pub(super) fn between(then: &Snapshot, now: &Group) -> Option<Self> {
+/// Tells whom a table was laid out for.
+#[derive(Clone, Debug)]
+pub(super) struct Laid {
+    /// By position; 0 who has no part in it.
+    weights: Arc<[u32]>,
+    /// By position. An endpoint has its key for as long as it stays, under one address.
+    keys: Arc<[Option<EndpointKey>]>,
+    /// Of the snapshot that was looked at last.
+    footprint: Footprint,
+    most: u32,
+}
+
+impl Laid {
+    /// Remembers everybody in a group; none for a choice of its own.
+    pub(super) fn of(group: &Group) -> Option<Self> {
+        let snapshot = group.snapshot();
+        let key = |position| snapshot.stats(position).map(|stats| stats.key());
+        group.is_whole().then(|| Self {
+            weights: snapshot.weights().into(),
+            keys: (0..snapshot.weights().len()).map(key).collect(),
+            footprint: snapshot.footprint(),
+            most: snapshot.eligible_len() / SHARE,
+        })
+    }
+
+    /// Returns who is passed over in `now`, given who was in the group before it. None where that does not tell everything:
+    /// somebody came, moved or weighs something else, too many are gone, or `now` is a choice of its own.
+    pub(super) fn follow(&self, before: &Sleepers, now: &Group) -> Option<(Self, Sleepers)> {
         if !now.is_whole() {
             return None;
         }
-        let most = then.eligible_len() / SHARE;
-        let mut sleepers = Self::default();
-        let mut count = 0;
-        for position in now.snapshot().unlike(then) {
-            let weight = |snapshot: &Snapshot| snapshot.weights().get(position).copied().unwrap_or(0);
-            match (weight(then), weight(now.snapshot())) {
-                (0, 0) => {}
-                (_, 0) => {
-                    count += 1;
-                    if count > most {
-                        return None;
-                    }
-                    sleepers.add(position, then.weights().len());
+        let snapshot = now.snapshot();
+        let mut sleepers = before.clone();
+        for position in snapshot.changed_since(&self.footprint) {
+            let due = self.weights.get(position).copied().unwrap_or(0);
+            let weight = snapshot.weights().get(position).copied().unwrap_or(0);
+            if weight == 0 {
+                if due > 0 {
+                    sleepers.set(position, true, self.weights.len());
                 }
-                (old, new) => {
-                    let (before, after) =
-                        (then.member(position)?.endpoint(), now.snapshot().member(position)?.endpoint());
-                    let same = before.identity() == after.identity() && before.authority() == after.authority();
-                    if old != new || !same {
-                        return None;
-                    }
-                }
+                continue;
             }
+            let key = snapshot.stats(position).map(|stats| stats.key());
+            if weight != due || self.keys.get(position).copied().flatten() != key {
+                return None;
+            }
+            sleepers.set(position, false, self.weights.len());
         }
-        Some(sleepers)
+        let footprint = snapshot.footprint();
+        (sleepers.count <= self.most).then(|| (Self { footprint, ..self.clone() }, sleepers))
     }
+}
 
-    fn add(&mut self, position: usize, positions: usize) {
+impl Sleepers {
+    fn set(&mut self, position: usize, asleep: bool, positions: usize) {
+        if self.has(position) == asleep {
+            return;
+        }
         if self.bits.is_empty() {
             self.bits = vec![0; positions.div_ceil(64)].into();
         }
-        if let Some(word) = self.bits.get_mut(position / 64) {
-            *word |= 1 << (position % 64);
-        }
+        self.bits[position / 64] ^= 1 << (position % 64);
+        self.count = if asleep { self.count + 1 } else { self.count - 1 };
     }
 
     /// Says whether the endpoint at a position is passed over.

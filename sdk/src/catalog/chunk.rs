@@ -2,7 +2,7 @@
 //!
 //! A chunk holds the members at 64 positions. Only a chunk in which something changed is copied. Used by `snapshot` alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::endpoint::{Endpoint, EndpointStats};
 
@@ -37,6 +37,10 @@ impl Member {
 
 type Chunk = [Option<Arc<Member>>; CHUNK];
 
+/// Remembers which rows a snapshot had, to find those that changed; keeps none of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Footprint(Vec<Weak<Chunk>>);
+
 /// Holds members by position.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunks(Vec<Arc<Chunk>>);
@@ -47,20 +51,20 @@ impl Chunks {
         self.0.get(position / CHUNK)?[position % CHUNK].as_ref()
     }
 
-    /// Returns the positions at which there may be somebody else than in `other`: those whose members are not one value.
-    pub(super) fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
-        let both = |nth: usize| (self.0.get(nth), other.0.get(nth));
-        (0..self.0.len().max(other.0.len()))
-            .filter(move |nth| match both(*nth) {
-                (Some(own), Some(other)) => !Arc::ptr_eq(own, other),
-                _ => true,
-            })
-            .flat_map(|nth| nth * CHUNK..(nth + 1) * CHUNK)
-            .filter(move |position| match (self.get(*position), other.get(*position)) {
-                (Some(own), Some(other)) => !Arc::ptr_eq(own, other),
-                (None, None) => false,
-                _ => true,
-            })
+    /// Remembers the chunks.
+    pub(super) fn footprint(&self) -> Footprint {
+        Footprint(self.0.iter().map(Arc::downgrade).collect())
+    }
+
+    /// Returns the positions in chunks that are others now.
+    pub(super) fn changed_since<'a>(&'a self, then: &'a Footprint) -> impl Iterator<Item = usize> + 'a {
+        // The address of a chunk that is gone is nobody else's as long as it is remembered.
+        let same = |nth: usize| match (self.0.get(nth), then.0.get(nth)) {
+            (Some(now), Some(then)) => std::ptr::eq(Arc::as_ptr(now), then.as_ptr()),
+            _ => false,
+        };
+        let len = self.0.len().max(then.0.len());
+        (0..len).filter(move |nth| !same(*nth)).flat_map(|nth| nth * CHUNK..(nth + 1) * CHUNK)
     }
 
     /// Sets or clears a position; one beyond the end makes room up to it.

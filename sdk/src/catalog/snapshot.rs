@@ -10,13 +10,14 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::chunk::{Chunks, Member};
+use super::chunk::{Chunks, Footprint, Member};
 use super::columns::Columns;
 use super::members::Members;
 use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats, Gauge, Gauges, Replies};
 
 /// Vacant positions that are always borne; beyond, a set that has shrunk to half is numbered anew.
 const VACANT_MIN: usize = 64;
+
 /// Holds the endpoints of one service at one index.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -254,10 +255,15 @@ impl Snapshot {
         self.chunks.get(position)
     }
 
-    /// Returns the positions at which an endpoint, or what is known of it, differs from an earlier or later snapshot. Costs
-    /// little where the two share most of their rows.
-    pub(crate) fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
-        self.chunks.unlike(&other.chunks)
+    /// Remembers which rows there are.
+    pub(crate) fn footprint(&self) -> Footprint {
+        self.chunks.footprint()
+    }
+
+    /// Returns the positions at which something may have changed since an earlier snapshot of the service, others beside
+    /// them included. Costs little where most rows did not.
+    pub(crate) fn changed_since<'a>(&'a self, then: &'a Footprint) -> impl Iterator<Item = usize> + 'a {
+        self.chunks.changed_since(then)
     }
 
     /// Finds an endpoint by its identity.

@@ -70,35 +70,35 @@ impl Gauges {
     }
 
     /// Gives a new endpoint its cell.
-    pub(crate) fn place(&mut self) -> Place {
+    pub(crate) fn cell(&mut self) -> Cell {
         // Whoever panicked under the lock left at worst a cell unused.
-        let cell = self.free.lock().unwrap_or_else(PoisonError::into_inner).take();
-        while self.blocks.len() <= cell as usize / BLOCK {
+        let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).take();
+        while self.blocks.len() <= number as usize / BLOCK {
             let (shared, free) = (Arc::clone(&self.shared), Arc::clone(&self.free));
             self.blocks.push(Arc::new(Block { gauges: std::array::from_fn(|_| Gauge::default()), shared, free }));
         }
-        Place { block: Arc::clone(&self.blocks[cell as usize / BLOCK]), cell }
+        Cell { block: Arc::clone(&self.blocks[number as usize / BLOCK]), number }
     }
 }
 
 /// Holds the cell of one endpoint; given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Cell {
     block: Arc<Block>,
-    cell: u32,
+    number: u32,
 }
 
-impl Place {
+impl Cell {
     /// Returns the gauge.
     #[inline]
     pub(super) fn gauge(&self) -> &Gauge {
-        &self.block.gauges[self.cell as usize % BLOCK]
+        &self.block.gauges[self.number as usize % BLOCK]
     }
 
-    /// Returns the number of the cell.
+    /// Returns its number.
     #[inline]
-    pub(super) fn cell(&self) -> u32 {
-        self.cell
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Returns what the endpoints of the service share.
@@ -108,10 +108,10 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Cell {
     fn drop(&mut self) {
         self.gauge().reset();
-        self.block.free.lock().unwrap_or_else(PoisonError::into_inner).returned.push(Reverse(self.cell));
+        self.block.free.lock().unwrap_or_else(PoisonError::into_inner).returned.push(Reverse(self.number));
     }
 }
 
@@ -126,16 +126,16 @@ mod tests {
     #[test]
     fn the_first_have_a_line_each_and_the_others_half_of_one() {
         let mut gauges = gauges();
-        let places: Vec<Place> = (0..300).map(|_| gauges.place()).collect();
-        let line = |place: &Place| std::ptr::from_ref(place.gauge()) as usize / 64;
-        let lines = |places: &[Place]| {
-            let mut lines: Vec<usize> = places.iter().map(line).collect();
+        let cells: Vec<Cell> = (0..300).map(|_| gauges.cell()).collect();
+        let line = |cell: &Cell| std::ptr::from_ref(cell.gauge()) as usize / 64;
+        let lines = |cells: &[Cell]| {
+            let mut lines: Vec<usize> = cells.iter().map(line).collect();
             lines.dedup();
             lines.len()
         };
-        assert_eq!((lines(&places[..64]), lines(&places[64..])), (64, 118));
-        for place in &places {
-            assert!(std::ptr::eq(gauges.get(place.cell()).unwrap(), place.gauge()));
+        assert_eq!((lines(&cells[..64]), lines(&cells[64..])), (64, 118));
+        for cell in &cells {
+            assert!(std::ptr::eq(gauges.get(cell.number()).unwrap(), cell.gauge()));
         }
         assert!(gauges.get(NO_CELL).is_none());
     }
@@ -143,26 +143,26 @@ mod tests {
     #[test]
     fn a_cell_is_given_again_clean_and_the_lowest_first() {
         let mut gauges = gauges();
-        let mut places: Vec<Place> = (0..5).map(|_| gauges.place()).collect();
-        places[1].gauge().begin();
-        places[3].gauge().begin();
-        drop(places.remove(3));
-        drop(places.remove(1));
-        let again = [gauges.place(), gauges.place(), gauges.place()];
-        assert_eq!(again.each_ref().map(Place::cell), [2, 6, 10]);
-        assert!(again.iter().all(|place| place.gauge().calls() == 0));
+        let mut cells: Vec<Cell> = (0..5).map(|_| gauges.cell()).collect();
+        cells[1].gauge().begin();
+        cells[3].gauge().begin();
+        drop(cells.remove(3));
+        drop(cells.remove(1));
+        let again = [gauges.cell(), gauges.cell(), gauges.cell()];
+        assert_eq!(again.each_ref().map(Cell::number), [2, 6, 10]);
+        assert!(again.iter().all(|cell| cell.gauge().calls() == 0));
     }
 
     #[test]
     fn two_successors_of_one_snapshot_share_no_cell() {
         let mut one = gauges();
         let mut other = one.clone();
-        let (first, second) = (one.place(), other.place());
-        assert_ne!(first.cell(), second.cell());
+        let (first, second) = (one.cell(), other.cell());
+        assert_ne!(first.number(), second.number());
         first.gauge().begin();
         assert_eq!(second.gauge().in_flight(), 0);
         drop(first);
-        let third = other.place();
-        assert_eq!((third.cell(), third.gauge().in_flight()), (0, 0));
+        let third = other.cell();
+        assert_eq!((third.number(), third.gauge().in_flight()), (0, 0));
     }
 }

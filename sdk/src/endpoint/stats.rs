@@ -1,4 +1,4 @@
-//! What this process learned about one endpoint, in atomics that calls to others do not slow down.
+//! What this process learned about one endpoint, in atomics that calls to others hardly slow down.
 //!
 //! Decides when an endpoint goes aside, comes on trial and comes back. Being aside is a fact (a connection was refused)
 //! or an opinion (calls failed, or it compares badly with others); opinions have a share, see `aside`. Survives updates: a snapshot
@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
 use super::gauge::Mark;
-use super::gauges::{Gauges, Place};
+use super::gauges::{Cell, Gauges};
 use super::{Aside, Clock, Gauge, Latency, Load, Report};
 
 /// Says why an endpoint goes aside.
@@ -62,13 +62,13 @@ impl Tally {
 
 /// Holds the live statistics of one endpoint.
 ///
-/// Every call reads the first words and writes its gauge and `successes` or `failures`. Allocations of this begin at multiples of 16 and take
-/// 64 bytes with the counts of an `Arc`, so no cache line (64 bytes) holds such words of two endpoints, wherever they
-/// were allocated, and nobody pays for that with an alignment of which half would be empty.
+/// Every call reads `cell`, and writes its gauge and `successes` or `failures`. Allocations of this begin at multiples of 16
+/// and take 64 bytes with the counts of an `Arc`, so no cache line (64 bytes) holds words of two endpoints that calls
+/// write, wherever they were allocated, and nobody pays for that with an alignment of which half would be empty.
 #[derive(Debug)]
 #[repr(C)]
 pub struct EndpointStats {
-    place: Place,
+    cell: Cell,
     successes: AtomicU32,
     failures: AtomicU32,
     failures_in_row: AtomicU16,
@@ -81,7 +81,7 @@ pub struct EndpointStats {
 impl EndpointStats {
     /// Builds the statistics of an endpoint nobody has called, with a gauge among those of its service.
     pub(crate) fn new(gauges: &mut Gauges) -> Self {
-        let place = gauges.place();
+        let cell = gauges.cell();
         Self {
             successes: AtomicU32::new(0),
             failures: AtomicU32::new(0),
@@ -89,8 +89,8 @@ impl EndpointStats {
             abandoned: AtomicU32::new(0),
             failures_in_row: AtomicU16::new(0),
             level: AtomicU16::new(0),
-            key: EndpointKey(place.shared().next_key()),
-            place,
+            key: EndpointKey(cell.shared().next_key()),
+            cell,
         }
     }
 
@@ -98,18 +98,18 @@ impl EndpointStats {
     #[inline]
     #[must_use]
     pub fn gauge(&self) -> &Gauge {
-        self.place.gauge()
+        self.cell.gauge()
     }
 
     /// Returns where its gauge lies among those of its service.
     #[inline]
     pub(crate) fn cell(&self) -> u32 {
-        self.place.cell()
+        self.cell.number()
     }
 
     #[inline]
     fn shared(&self) -> &Aside {
-        self.place.shared()
+        self.cell.shared()
     }
 
     /// Returns the identity that a retry names to leave this endpoint out.
