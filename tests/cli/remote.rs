@@ -15,6 +15,8 @@ use crate::nodes::gossip;
 use crate::run::{Ended, LONG, agent, check, command, ended, refused, run, run_with};
 
 const ALLOWED: &str = "disable_remote_exec = false";
+/// What a node says at its start, once it lets anybody do that.
+const ANYBODY: &str = "can run any program here";
 
 /// A node that runs programs for others.
 fn willing() -> Node {
@@ -124,6 +126,14 @@ fn started(node: &Node) -> (Process, u32) {
     let line = process.line(LONG);
     let pid = line.strip_prefix("    n1: ").and_then(|pid| pid.parse().ok());
     (process, pid.unwrap_or_else(|| panic!("{line}")))
+}
+
+#[test]
+fn a_node_that_lets_anybody_run_programs_says_so() {
+    for more in ["", r#"acl { enabled = true default_policy = "allow" }"#] {
+        let node = Node::dev_with(&["-hcl", ALLOWED, "-hcl", more]);
+        wait::until_true(more, LONG, || node.process.stderr().contains(ANYBODY));
+    }
 }
 
 fn until_ended(pid: u32) {
@@ -286,4 +296,5 @@ fn access_control_is_asked_on_both_sides() {
         assert!(denied.code == 4 && denied.stdout.is_empty(), "{missing}: {denied:?}");
         assert!(denied.stderr.contains(missing), "{missing}: {denied:?}");
     }
+    assert!(!node.process.stderr().contains(ANYBODY));
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use callboard_proto::NodeName;
+use callboard_proto::acl::Fallback;
 use callboard_proto::api::event::UserEvent;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
@@ -134,10 +135,11 @@ impl Drop for Taken {
 
 /// Runs what is asked for until told to stop; then every program is told to end.
 pub async fn listen(exec: Exec, mut calls: mpsc::Receiver<UserEvent>, stop: CancellationToken) {
-    if !exec.acl.is_enabled() {
+    // Without access control, too.
+    if exec.acl.fallback() == Fallback::Allow {
         warn!(
-            "disable_remote_exec is false and there is no access control: whoever reaches this node's HTTP interface \
-             can run any program here"
+            "disable_remote_exec is false and what no rule forbids is allowed (no access control, or acl.default_policy is \
+             \"allow\"): whoever reaches the HTTP interface of any node can run any program here"
         );
     }
     let jobs = TaskTracker::new();
