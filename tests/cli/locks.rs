@@ -91,6 +91,33 @@ fn a_lost_lock_ends_the_program() {
 }
 
 #[test]
+fn a_lock_is_given_back_when_all_that_the_program_started_are_gone() {
+    let node = Node::dev();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("order");
+    let path = file.display();
+    // The shell itself dies of the signal; what it started takes its time.
+    let drains = format!("trap 'sleep 1; echo first >> {path}; exit' TERM; echo in; while :; do sleep 0.1; done");
+    let first = contender(&node, &["jobs", &format!("({drains}) & wait")]);
+    assert_eq!(first.line(LIMIT), "in");
+    let mut second = contender(&node, &["jobs", &format!("echo second >> {path}")]);
+    node.until_waiters(2);
+    first.terminate();
+    assert!(second.wait(LIMIT).success(), "{}", second.stderr());
+    assert_eq!(std::fs::read_to_string(&file).expect("it was written"), "first\nsecond\n");
+}
+
+#[test]
+fn a_program_that_cannot_be_started_leaves_no_lock() {
+    let node = Node::dev();
+    let found = run(&node, "lock -shell=false jobs /no/such/program");
+    assert_eq!(found.code, 1, "{found:?}");
+    assert!(found.stderr.contains("starting the program"), "{found:?}");
+    assert_eq!(rows(&node, "jobs/")[0]["Session"], Value::Null, "it was given back");
+    assert!(node.http.get("/v1/session/list").json().as_array().is_some_and(Vec::is_empty), "no session is left");
+}
+
+#[test]
 fn a_lock_that_cannot_be_seen_is_given_up_as_soon_as_the_flag_says() {
     let mut node = Node::dev();
     let alone = contender(&node, &["-monitor-retry=0", "-ttl=1h", "jobs", "echo in; exec sleep 300"]);

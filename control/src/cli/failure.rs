@@ -140,7 +140,7 @@ impl From<ProgramError> for Failure {
     fn from(error: ProgramError) -> Self {
         match &error {
             ProgramError::Nothing => Self::usage(error.to_string()),
-            ProgramError::Start(_) | ProgramError::Wait(_) => {
+            ProgramError::Start(_) | ProgramError::Read(_) | ProgramError::Wait(_) => {
                 Self::because(Kind::Failed, "Error running handler", &error)
             }
         }

@@ -1,7 +1,8 @@
 //! `lock`: a program runs while a lock is held, or one of the places of a semaphore.
 //!
 //! The keys are those of Consul's clients, so that both can contend: `PREFIX/.lock` for one holder, and beside it a key for
-//! each contender for several. When the lock is lost the program is told to end, and ended after five seconds.
+//! each contender for several. When the lock is lost the program is told to end, with all it started, and ended after five
+//! seconds.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -117,16 +118,22 @@ pub(super) async fn run(lock: Lock) -> Ended {
         }
     };
     talk("Lock acquired; starting the program");
-    let mut program = Program::start(command, lock.pass_stdin)?;
-    let ended = tokio::select! {
-        status = program.wait() => finished(status?, lock.child_exit_code),
-        lost = held.lost() => {
-            note(format!("Lock lost ({lost:?}); ending the program"));
-            stopped(&mut program, Failure::new(Kind::Conflict, "Lock lost while the program ran")).await
-        }
-        _ = terminate.recv() => stopped(&mut program, Failure::new(Kind::Failed, "told to end while the program ran")).await,
-        _ = interrupt.recv() => stopped(&mut program, Failure::new(Kind::Failed, "told to end while the program ran")).await,
+    // Whatever becomes of it, the lock is given back.
+    let ended = async {
+        let mut program = Program::start(command, lock.pass_stdin)?;
+        let failure = tokio::select! {
+            status = program.wait() => return finished(status?, lock.child_exit_code),
+            lost = held.lost() => {
+                note(format!("Lock lost ({lost:?}); ending the program"));
+                Failure::new(Kind::Conflict, "Lock lost while the program ran")
+            }
+            _ = terminate.recv() => Failure::new(Kind::Failed, "told to end while the program ran"),
+            _ = interrupt.recv() => Failure::new(Kind::Failed, "told to end while the program ran"),
+        };
+        program.end().await?;
+        Err(failure)
     };
+    let ended = ended.await;
     talk("Giving the lock back");
     let released = held.release().await;
     client.shutdown().await;
@@ -163,9 +170,4 @@ fn finished(status: ExitStatus, tells: bool) -> Ended {
         note(format!("Error running handler: {status}"));
     }
     Ok(if tells && !status.success() { CHILD_FAILED } else { 0 })
-}
-
-async fn stopped(program: &mut Program, failure: Failure) -> Ended {
-    program.end().await?;
-    Err(failure)
 }

@@ -105,7 +105,7 @@ async fn follow(
         tokio::select! {
             status = program.wait() => break status.map_err(Halt::Program)?,
             read = output.next(&mut buffer) => {
-                let read = read.map_err(|error| Halt::Program(ProgramError::Wait(error)))?;
+                let read = read.map_err(|error| Halt::Program(ProgramError::Read(error)))?;
                 pending.push(&buffer[..read]);
                 while let Some(piece) = pending.whole() {
                     teller.say(&piece).await?;

@@ -52,13 +52,14 @@ fn grade(status: ExitStatus) -> CheckStatus {
 
 fn start(args: &[Text]) -> io::Result<(Group, Receiver)> {
     let (reader, writer) = io::pipe()?;
+    // Before the start: nothing may fail while something runs that nobody watches.
+    let pipe = Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let args: Vec<&str> = args.iter().map(|arg| &**arg).collect();
     let mut command = Command::new(args[0]);
     command.args(&args[1..]).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
     let child = command.spawn()?;
-    // `command` holds our copies of the writing end: the pipe ends only when they are gone.
-    drop(command);
-    Ok((Group { child }, Receiver::from_owned_fd(OwnedFd::from(reader))?))
+    // With `command` go our copies of the writing end: the pipe ends only when they are gone.
+    Ok((Group { child }, pipe))
 }
 
 /// A running script with all it has started.
