@@ -220,6 +220,12 @@ fn what_cannot_be_used_is_logged_and_run_by_nobody() {
     until_logged("Command: there is nothing to run");
     job(&held, r#"{"Command":"echo hello","Wait":1}"#);
     let keys = || node.http.get("/v1/kv/p?keys").ok().json();
+    // Somebody exchanged the job since a call that names another one.
+    fire(
+        &json!({"Prefix": "p", "Session": session, "Digest": "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="})
+            .to_string(),
+    );
+    until_logged("the job is not the one that was called for");
     assert_eq!(keys(), json!([format!("p/{session}/job")]), "nobody took any of these");
     // Called for twice, it is run once.
     fire(&call);
@@ -230,6 +236,31 @@ fn what_cannot_be_used_is_logged_and_run_by_nobody() {
     fire("no JSON");
     wait::until_true("both were heard", LONG, || node.process.stderr().matches("expected ident").count() == 2);
     assert_eq!(keys(), done);
+}
+
+#[test]
+fn a_program_that_is_silent_for_long_leaves_no_trail() {
+    let node = willing();
+    let made = node.http.put("/v1/session/create", r#"{"TTL":"1h","Behavior":"delete"}"#).ok().json();
+    let session = made["ID"].as_str().expect("an id");
+    let job = json!({"Command": "sleep 300", "Wait": 200_000_000}).to_string();
+    let _ = node.http.put(&format!("/v1/kv/p/{session}/job?acquire={session}"), &job).ok();
+    let call = json!({"Prefix": "p", "Session": session}).to_string();
+    let _ = node.http.put("/v1/event/fire/_rexec", &call).ok();
+    let out = format!("/v1/kv/p/{session}/n1/out?keys");
+    let signs = || -> Vec<String> {
+        let reply = node.http.get(&out);
+        if reply.status == 404 { Vec::new() } else { serde_json::from_value(reply.json()).expect("keys") }
+    };
+    let mut most = 0;
+    wait::until_true("the eighth sign", LONG, || {
+        let signs = signs();
+        most = most.max(signs.len());
+        signs.last().is_some_and(|last| last.ends_with("/00008"))
+    });
+    assert!(most <= 2, "the last, and one before it that is being removed: {most}");
+    let _ = node.http.put(&format!("/v1/session/destroy/{session}"), "").ok();
+    wait::until_true("all is gone", LONG, || node.http.get("/v1/kv/p?keys").status == 404);
 }
 
 #[test]

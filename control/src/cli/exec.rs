@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use callboard::client::{KvPut, KvRemove};
 use callboard::lock::{Session, SessionSettings};
-use callboard_proto::api::event::UserEvent;
+use callboard_proto::api::event::{self, UserEvent};
 use callboard_proto::api::kv::Base64;
 use callboard_proto::api::query::ReadOptions;
 use callboard_proto::session::SessionBehavior;
@@ -23,7 +23,7 @@ use super::flags::{ShellFlag, listen, time};
 use super::input::data;
 use super::talk::{note, write_if_read};
 use crate::event::Audience;
-use crate::exec::{Call, EVENT, Job, Part, Place};
+use crate::exec::{Call, Job, PREFIX, Part, Place};
 
 /// What is answered when the program failed somewhere, or did not end.
 const FAILED_THERE: u8 = 2;
@@ -43,7 +43,7 @@ pub(super) struct Exec {
     #[arg(long, default_value = "")]
     tag: String,
     /// What the keys begin with that the job and the answers are written to
-    #[arg(long, default_value = EVENT)]
+    #[arg(long, default_value = PREFIX)]
     prefix: String,
     #[command(flatten)]
     shell: ShellFlag,
@@ -105,7 +105,7 @@ pub(super) async fn run(exec: Exec) -> Ended {
         ..SessionSettings::default()
     };
     let session = api.client.session(&settings).await?;
-    let call = Call { prefix: exec.prefix.clone(), session: session.id().to_owned() };
+    let call = Call { prefix: exec.prefix.clone(), session: session.id().to_owned(), ..Call::default() };
     let asked = Asked { api: &api, call: &call, place: call.place(), verbose: exec.verbose };
     asked.talk(&format!("Session: {}", session.id()));
     let ended = tokio::select! {
@@ -143,15 +143,16 @@ impl Asked<'_> {
         let json = |error| Failure::because(Kind::Failed, "writing JSON", &error);
         let how = KvPut { acquire: Some(self.call.session.clone()), ..KvPut::default() };
         let job = serde_json::to_vec(job).map_err(json)?;
+        let call = serde_json::to_vec(&self.call.clone().naming(&job)).map_err(json)?;
         if !self.api.client.kv_put(&self.place.job(), job, &how).await? {
             return Err(Failure::new(Kind::Conflict, format!("somebody else holds {}", self.place.job())));
         }
         tokio::time::sleep(replication).await;
-        let target = Target::of("/v1/event/fire/", EVENT)
+        let target = Target::of("/v1/event/fire/", event::EXEC)
             .maybe("node", Some(&exec.node))
             .maybe("service", Some(&exec.service))
             .maybe("tag", Some(&exec.tag));
-        self.api.put("Error firing event", target, serde_json::to_vec(self.call).map_err(json)?).await?;
+        self.api.put("Error firing event", target, call).await?;
         self.talk("Event fired; waiting for nodes");
         let (tally, mut lines) = (&mut Tally::default(), Lines::default());
         let begun = Instant::now();
@@ -178,7 +179,7 @@ impl Asked<'_> {
             // One that goes back belongs to another history: the next read begins anew.
             let went_back = options.index.is_some_and(|index| read.meta.index < index);
             options.index = (!went_back).then_some(read.meta.index);
-            let news = tree.news(read.value);
+            let news = tree.news(&read.value);
             for news in &news {
                 if !write_if_read(&self.take(news, tally, lines).await?)? {
                     return Ok(false);

@@ -1,6 +1,6 @@
 //! What is known of a program that runs elsewhere: which keys are news, what is printed of them, and how it ended. Pure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::exec::{Part, Place};
@@ -8,7 +8,7 @@ use crate::exec::{Part, Place};
 /// A line without an end is printed in pieces of this many bytes.
 const LINE_MAX: usize = 64 * 1024;
 
-/// A key that was not seen before, and what it says of whom.
+/// What a key says of whom that was not said before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct News {
     /// The node.
@@ -17,30 +17,29 @@ pub(super) struct News {
     pub(super) part: Part,
 }
 
-/// Reads the keys below a place, again and again.
+/// Reads the keys below a place, again and again. Remembers so much of each node, not of each key.
 #[derive(Debug)]
 pub(super) struct Tree {
     place: Place,
-    seen: HashSet<String>,
+    /// The last that each node said: nothing that comes before it is news.
+    last: HashMap<String, Part>,
 }
 
 impl Tree {
     /// Begins where nothing was seen.
     pub(super) fn new(place: Place) -> Tree {
-        Tree { place, seen: HashSet::new() }
+        Tree { place, last: HashMap::new() }
     }
 
     /// Returns what is new among all keys: of each node first that it took the job, then what it says in order, then the
     /// end.
-    pub(super) fn news(&mut self, keys: Vec<String>) -> Vec<News> {
-        let mut news = Vec::new();
-        for key in keys {
-            let found = self.place.read(&key).map(|(node, part)| News { node: node.to_owned(), part });
-            if let Some(found) = found.filter(|_| self.seen.insert(key)) {
-                news.push(found);
-            }
-        }
+    pub(super) fn news(&mut self, keys: &[String]) -> Vec<News> {
+        let found = keys.iter().filter_map(|key| self.place.read(key));
+        let is_news = |(node, part): &(&str, Part)| self.last.get(*node).is_none_or(|last| part > last);
+        let mut news: Vec<News> =
+            found.filter(is_news).map(|(node, part)| News { node: node.to_owned(), part }).collect();
         news.sort_unstable();
+        self.last.extend(news.iter().map(|news| (news.node.clone(), news.part)));
         news
     }
 }
@@ -136,7 +135,7 @@ mod tests {
     use crate::exec::Call;
 
     fn place() -> Place {
-        Call { prefix: "_rexec".to_owned(), session: "s".to_owned() }.place()
+        Call { prefix: "_rexec".to_owned(), session: "s".to_owned(), ..Call::default() }.place()
     }
 
     #[test]
@@ -153,10 +152,13 @@ mod tests {
             parts.iter().map(|(node, part)| News { node: (*node).to_owned(), part: *part }).collect()
         };
         let first = [("a", Part::Ack), ("b", Part::Ack), ("b", Part::Out(0))];
-        assert_eq!(tree.news(keys(&first)), news(&first));
-        assert_eq!(tree.news(keys(&first)), []);
+        assert_eq!(tree.news(&keys(&first)), news(&first));
+        assert_eq!(tree.news(&keys(&first)), []);
         let more = [("a", Part::Out(0)), ("a", Part::Out(1)), ("a", Part::Exit), ("b", Part::Out(1))];
-        assert_eq!(tree.news(keys(&[&first[..], &more[..]].concat())), news(&more));
+        assert_eq!(tree.news(&keys(&[&first[..], &more[..]].concat())), news(&more));
+        let later = [("b", Part::Out(7)), ("c", Part::Ack)];
+        assert_eq!(tree.news(&keys(&later)), news(&later), "a node may take away what was read");
+        assert_eq!(tree.news(&keys(&[&more[..], &later[..]].concat())), []);
     }
 
     #[test]

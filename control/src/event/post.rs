@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_proto::NodeName;
-use callboard_proto::api::event::{INTERNAL_PREFIX, UserEvent};
+use callboard_proto::api::event::{EXEC, UserEvent};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,8 @@ impl Events {
         Events { shared: Arc::new(Shared { cluster, node, ring, fired, changed, calls }) }
     }
 
-    /// Tells an event to every node. When this returns, it is listed here, if it is for this node.
+    /// Tells an event to every node. When this returns, it was heard here; if it is for this node it is listed then, or, if
+    /// it calls to run a program, handed on. Other internal events are dropped.
     ///
     /// # Errors
     /// See [`FireError`] for what is true after each.
@@ -110,7 +111,7 @@ impl Events {
     }
 
     fn take(&self, event: UserEvent) {
-        if event.name == INTERNAL_PREFIX {
+        if event.name == EXEC {
             match &self.shared.calls {
                 None => debug!(event = event.id, "a call to run a program was left alone: that is not allowed here"),
                 Some(calls) if calls.try_send(event).is_ok() => {}

@@ -7,16 +7,20 @@ use callboard_proto::NodeName;
 use callboard_proto::acl::{Level, Resource};
 use callboard_proto::api::query::Consistency;
 use callboard_proto::text::Text;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::words::{Call, Job, Part, Place, WordError};
 use crate::acl::{Acl, Denial, UnknownToken};
 use crate::cluster::{self, Cluster};
-use crate::registry::{Refusal, Topic};
+use crate::registry::{Command, Refusal, Topic};
 
 /// How often a key is tried to be written while nobody leads, and the pause between two tries.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a key may take to be written or removed once the node stops: maybe nobody leads any more, and a stop is not to
+/// wait for that.
+const LAST_MAX: Duration = Duration::from_secs(1);
 
 /// Why a call was not answered, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,12 @@ pub(super) enum DeskError {
     /// It was taken before: a job is run once.
     #[error("the job was taken before")]
     Taken,
+    /// The job is not the one that was called for: somebody exchanged it.
+    #[error("the job is not the one that was called for")]
+    Exchanged,
+    /// The node stops, and could not write in time.
+    #[error("the node stops")]
+    Stopping,
     /// Somebody else writes where only this node may.
     #[error("the key belongs to somebody else")]
     Foreign,
@@ -68,18 +78,21 @@ pub(super) struct Desk {
     acl: Arc<Acl>,
     node: NodeName,
     session: Text,
+    call: Call,
     place: Place,
+    stop: CancellationToken,
 }
 
 impl Desk {
-    /// Sits down at the place of a call.
-    pub(super) fn new(cluster: Cluster, acl: Arc<Acl>, node: NodeName, call: &Call) -> Desk {
+    /// Sits down at the place of a call, until the node stops.
+    pub(super) fn new(cluster: Cluster, acl: Arc<Acl>, node: NodeName, call: Call, stop: CancellationToken) -> Desk {
         // Sessions have their ids in small letters; the keys are as whoever asked writes them.
         let session = call.session.to_ascii_lowercase().as_str().into();
-        Desk { cluster, acl, node, session, place: call.place() }
+        let place = call.place();
+        Desk { cluster, acl, node, session, call, place, stop }
     }
 
-    /// The key of the job.
+    /// Where the keys of the call are.
     pub(super) fn place(&self) -> &Place {
         &self.place
     }
@@ -104,6 +117,9 @@ impl Desk {
             return Err(DeskError::Taken);
         }
         let entry = registry.kv_get(&key).filter(|entry| entry.session == self.session).ok_or(DeskError::NoJob)?;
+        if !self.call.may_mean(&entry.value) {
+            return Err(DeskError::Exchanged);
+        }
         Ok(Job::read(&entry.value)?)
     }
 
@@ -112,10 +128,42 @@ impl Desk {
     /// # Errors
     /// See [`DeskError`]; after a failure of the cluster it may have been written.
     pub(super) async fn write(&self, part: Part, value: &[u8]) -> Result<(), DeskError> {
-        let key: Text = self.place.key(self.node.as_str(), part).as_str().into();
+        let key = self.key(part);
+        tokio::select! {
+            biased;
+            written = self.write_in_tries(&key, value) => written,
+            () = self.too_late() => Err(DeskError::Stopping),
+        }
+    }
+
+    /// Removes one of this node's keys.
+    ///
+    /// # Errors
+    /// See [`DeskError`]; after a failure of the cluster it may have been removed.
+    pub(super) async fn remove(&self, part: Part) -> Result<(), DeskError> {
+        let key = self.key(part);
+        self.acl.agent_access(&self.cluster.registry())?.permit(Resource::Key, &key, Level::Write)?;
+        tokio::select! {
+            biased;
+            removed = self.cluster.propose(Command::KvDelete { key, cas: None }) => Ok(removed.map(drop)?),
+            () = self.too_late() => Err(DeskError::Stopping),
+        }
+    }
+
+    fn key(&self, part: Part) -> Text {
+        self.place.key(self.node.as_str(), part).as_str().into()
+    }
+
+    /// Waits until the node has been stopping for a while.
+    async fn too_late(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LAST_MAX).await;
+    }
+
+    async fn write_in_tries(&self, key: &Text, value: &[u8]) -> Result<(), DeskError> {
         let mut tries = 1;
         loop {
-            match self.write_once(&key, value).await {
+            match self.write_once(key, value).await {
                 // The same key with the same value may be written twice.
                 Err(DeskError::Cluster(error)) if tries < TRIES => {
                     debug!(session = self.session(), error = &error as &dyn std::error::Error, "writing again");
@@ -142,5 +190,31 @@ impl Desk {
         while self.cluster.registry().session(&self.session).is_some() {
             subscription.changed().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acl::AclSettings;
+    use crate::cluster::{Begin, ClusterOptions};
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_a_leader() {
+        // Nobody leads, and nobody will.
+        let options = ClusterOptions { begin: Begin::Together(3), ..ClusterOptions::alone().await };
+        let cluster = Cluster::start(options).await.unwrap();
+        let (acl, stop) = (Arc::new(Acl::new(AclSettings::default()).unwrap()), CancellationToken::new());
+        let call = Call { prefix: "p".to_owned(), session: "s".to_owned(), ..Call::default() };
+        let desk = Desk::new(cluster.clone(), acl, NodeName::parse("n1").unwrap(), call, stop.clone());
+        let under_way = async { desk.write(Part::Out(0), b"said").await };
+        let stopping = async { stop.cancel() };
+        let (written, ()) = tokio::join!(under_way, stopping);
+        assert!(matches!(written, Err(DeskError::Stopping)), "{written:?}");
+        let last = desk.write(Part::Exit, b"0").await;
+        assert!(matches!(last, Err(DeskError::Stopping)), "{last:?}");
+        let removed = desk.remove(Part::Out(0)).await;
+        assert!(matches!(removed, Err(DeskError::Stopping)), "{removed:?}");
+        cluster.shutdown().await;
     }
 }

@@ -60,7 +60,7 @@ impl Exec {
                 return;
             }
         };
-        let desk = Desk::new(self.cluster.clone(), self.acl.clone(), self.node.clone(), &call);
+        let desk = Desk::new(self.cluster.clone(), self.acl.clone(), self.node.clone(), call, stop.clone());
         let Some(taken) = Taken::begin(&self.taken, desk.place().job()) else {
             debug!(session = desk.session(), "a job that runs was called for again");
             return;

@@ -16,4 +16,4 @@ mod run;
 mod words;
 
 pub use listen::{Exec, listen};
-pub use words::{Call, EVENT, Job, Part, Place, WordError};
+pub use words::{Call, Job, PREFIX, Part, Place, WordError};

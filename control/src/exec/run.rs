@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::desk::{Desk, DeskError};
 use super::output::{OUTPUT_MAX, PIECE_MAX, Pending};
@@ -55,7 +55,7 @@ impl From<DeskError> for Halt {
 /// When nobody could be told; the program has ended.
 pub(super) async fn run(desk: &Desk, job: Job, stop: &CancellationToken) -> Result<i32, DeskError> {
     let silence = Duration::from_nanos(job.wait.max(0).unsigned_abs()).clamp(SILENCE.0, SILENCE.1);
-    let mut teller = Teller { desk, number: 0, told: Instant::now() };
+    let mut teller = Teller { desk, number: 0, told: Instant::now(), sign: None };
     let code = match start(job).await {
         Ok((mut program, mut output, _script)) => {
             let ended = tokio::select! {
@@ -101,7 +101,7 @@ async fn follow(
     let mut buffer = [0; PIECE_MAX];
     let mut flush = None;
     let status = loop {
-        let due = flush.unwrap_or(teller.told + silence);
+        let due = due(flush, teller.told + silence);
         tokio::select! {
             status = program.wait() => break status.map_err(Halt::Program)?,
             read = output.next(&mut buffer) => {
@@ -135,11 +135,18 @@ async fn follow(
     Ok(status)
 }
 
+/// When something is to be told: what waits to be flushed is not waited for longer than silence is borne.
+fn due(flush: Option<Instant>, silent: Instant) -> Instant {
+    flush.map_or(silent, |flush| flush.min(silent))
+}
+
 /// Tells piece after piece.
 struct Teller<'a> {
     desk: &'a Desk,
     number: u32,
     told: Instant,
+    /// The last piece without anything in it.
+    sign: Option<u32>,
 }
 
 impl Teller<'_> {
@@ -147,10 +154,24 @@ impl Teller<'_> {
         // Beyond these pieces cannot be told apart; how the program ended is still told.
         if self.number < Place::PIECES {
             self.desk.write(Part::Out(self.number), piece).await?;
+            if piece.is_empty() {
+                self.forget_sign().await;
+                self.sign = Some(self.number);
+            }
             self.number += 1;
         }
         self.told = Instant::now();
         Ok(())
+    }
+
+    /// Removes the last sign that the program still runs: whoever asked had all the time since to see it, and a program that
+    /// runs for days would fill the registry.
+    async fn forget_sign(&mut self) {
+        let Some(sign) = self.sign.take() else { return };
+        if let Err(error) = self.desk.remove(Part::Out(sign)).await {
+            // It goes with the session all the same.
+            debug!(session = self.desk.session(), error = &error as &dyn std::error::Error, "an old sign stays");
+        }
     }
 
     /// Tells whoever asked why there is no more to tell.
@@ -252,6 +273,15 @@ mod tests {
         assert!(path.exists());
         drop(script);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_waits_to_be_flushed_delays_no_sign_of_life() {
+        let now = Instant::now();
+        let (sooner, later) = (now + Duration::from_millis(200), now + FLUSH_AFTER);
+        assert_eq!(due(None, later), later);
+        assert_eq!(due(Some(sooner), later), sooner);
+        assert_eq!(due(Some(later), sooner), sooner);
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! names. Both JSON texts are read without regard to the case of names, as Go reads them.
 
 use callboard_proto::api::decode::{DecodeError, Unknown, from_slice};
-use callboard_proto::api::event::INTERNAL_PREFIX;
 use callboard_proto::api::kv::Base64;
 use callboard_proto::kv::KEY_MAX;
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-/// The event that calls, and the prefix that is used unless another one is named.
-pub const EVENT: &str = INTERNAL_PREFIX;
+/// What the keys begin with unless another prefix is named.
+pub const PREFIX: &str = "_rexec";
 
 const JOB: &str = "job";
 const ACK: &str = "ack";
@@ -50,6 +50,10 @@ pub struct Call {
     pub prefix: String,
     /// The session that they belong to.
     pub session: String,
+    /// SHA-256 of the job's value, so that nobody can exchange it who may write keys and may not call. Empty where whoever
+    /// asked says nothing, as Consul's program does; Consul's nodes do not know the field, and leave it alone.
+    #[serde(skip_serializing_if = "Base64::is_empty")]
+    pub digest: Base64,
 }
 
 impl Call {
@@ -68,6 +72,19 @@ impl Call {
             return fault("Prefix", "it is too long for a key");
         }
         Ok(call)
+    }
+
+    /// Names the job as well, by its value.
+    #[must_use]
+    pub fn naming(mut self, job: &[u8]) -> Call {
+        self.digest = Base64(digest(&SHA256, job).as_ref().to_vec());
+        self
+    }
+
+    /// Says whether it may mean the job of this value: always, if it names none.
+    #[must_use]
+    pub fn may_mean(&self, job: &[u8]) -> bool {
+        self.digest.is_empty() || self.digest.0 == digest(&SHA256, job).as_ref()
     }
 
     /// The place that it names.
@@ -179,7 +196,7 @@ mod tests {
     use super::*;
 
     fn place(prefix: &str) -> Place {
-        Call { prefix: prefix.to_owned(), session: "s".to_owned() }.place()
+        Call { prefix: prefix.to_owned(), session: "s".to_owned(), ..Call::default() }.place()
     }
 
     #[test]
@@ -222,8 +239,22 @@ mod tests {
         for job in [line, words, script] {
             assert_eq!(Job::read(written(&job).as_bytes()), Ok(job));
         }
-        let call = Call { prefix: "_rexec".to_owned(), session: "s".to_owned() };
+        let call = Call { prefix: "_rexec".to_owned(), session: "s".to_owned(), ..Call::default() };
         assert_eq!(serde_json::to_string(&call).unwrap(), r#"{"Prefix":"_rexec","Session":"s"}"#);
+    }
+
+    #[test]
+    fn a_call_may_name_its_job() {
+        let read = |text: &str| Call::read(text.as_bytes()).unwrap();
+        let any = read(r#"{"Prefix":"_rexec","Session":"s"}"#);
+        assert!(any.may_mean(b"abc") && any.may_mean(b""));
+        let written = serde_json::to_string(&any.naming(b"abc")).unwrap();
+        // The digest of FIPS 180-2, appendix B.1.
+        let digest = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+        assert_eq!(written, format!(r#"{{"Prefix":"_rexec","Session":"s","Digest":"{digest}"}}"#));
+        let one = read(&written);
+        assert!(one.may_mean(b"abc") && !one.may_mean(b"abd") && !one.may_mean(b""));
+        assert!(!read(r#"{"Session":"s","Digest":"ungW"}"#).may_mean(b"abc"), "half a digest is another");
     }
 
     #[test]

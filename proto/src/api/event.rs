@@ -12,6 +12,8 @@ pub const EVENT_BYTES_MAX: usize = 512;
 pub const EVENTS_MAX: usize = 256;
 /// Events whose names begin so are internal: they are never shown.
 pub const INTERNAL_PREFIX: &str = "_rexec";
+/// The internal event that calls nodes to run a program.
+pub const EXEC: &str = "_rexec";
 
 /// An event, as it is fired and listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
