@@ -1,4 +1,4 @@
-//! The admin port: `/ready`, `/live`, `/metrics`. Read-only, off the workers' threads.
+//! The admin port: `/ready`, `/live`, `/metrics`, `/events`. Read-only, off the workers' threads.
 //!
 //! Ready means that the application is signed in, if that was asked, and that every upstream has an
 //! instance to call, unless it was told that it may start empty. Run by `server`.
@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::accept::Worker;
 use crate::directory::Directory;
+use crate::events::Events;
 use crate::metrics;
 use crate::register::State;
 
@@ -26,6 +28,9 @@ use crate::register::State;
 const CONNECTIONS_MAX: usize = 64;
 /// Patience with a request head, and with a connection between two.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The body of an answer, whole or in pieces.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// What the admin port shows.
 pub(crate) struct Admin {
@@ -35,6 +40,8 @@ pub(crate) struct Admin {
     pub(crate) workers: Vec<Arc<Worker>>,
     /// The local application's registration.
     pub(crate) registration: State,
+    /// User events, for the local application.
+    pub(crate) events: Events,
 }
 
 impl Admin {
@@ -56,7 +63,7 @@ impl Admin {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let admin = Arc::clone(&admin);
-                    async move { Ok::<_, Infallible>(admin.answer(&request)) }
+                    async move { Ok::<_, Infallible>(admin.answer(&request).await) }
                 });
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -67,7 +74,7 @@ impl Admin {
         }
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
         }
@@ -87,7 +94,9 @@ impl Admin {
                 response.headers_mut().insert(CONTENT_TYPE, kind);
                 response
             }
-            _ => text(StatusCode::NOT_FOUND, "here are /ready, /live and /metrics\n"),
+            "/events" if request.method() == Method::HEAD => text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"),
+            "/events" => self.events.answer(request.uri().query().unwrap_or_default()).await,
+            _ => text(StatusCode::NOT_FOUND, "here are /ready, /live, /metrics and /events\n"),
         }
     }
 
@@ -106,8 +115,9 @@ impl Admin {
     }
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
+/// Answers with a text.
+pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(text.into()).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

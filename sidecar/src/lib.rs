@@ -7,7 +7,7 @@
 //! Map, in the order of a request: `accept` (a worker, its listeners and connections), `io` (what
 //! does the client speak?), `outbound` (which service? by `route`), `directory` and `upstream` (the
 //! services followed), `forward` (through to an instance and back). Beside it: `register` (the local
-//! application), `admin` (ready, live, metrics), `conn` (patience with connections), and `server`,
+//! application), `admin` (ready, live, metrics) and `events` (user events, for the application), `conn` (patience with connections), and `server`,
 //! which builds everything once from a [`Config`] and takes it down in an order that loses nothing.
 
 mod accept;
@@ -16,6 +16,7 @@ mod config;
 mod conn;
 mod directory;
 mod error;
+mod events;
 mod forward;
 mod io;
 mod metrics;

@@ -18,12 +18,14 @@ use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::accept::{Door, Phase, Worker};
 use crate::admin::Admin;
 use crate::config::{Config, ControlConfig, Protocol, ServiceConfig};
 use crate::directory::{Directory, Source};
 use crate::error::Error;
+use crate::events::Events;
 use crate::outbound::Outbound;
 use crate::register::Registration;
 use crate::upstream::Settings;
@@ -138,12 +140,15 @@ impl Server {
         }
 
         let client = directory.client(None).map_err(Error::Client)?;
+        let end = CancellationToken::new();
+        let events = Events::new(client.clone(), end.clone());
         let registration = Registration::start(config.service.clone(), client).await?;
         let admin_task = tokio::spawn(
             Arc::new(Admin {
                 directory: Arc::clone(&directory),
                 workers: workers.clone(),
                 registration: registration.state(),
+                events,
             })
             .serve(admin),
         );
@@ -165,6 +170,7 @@ impl Server {
 
         drain(&config, registration, &phase, running).await;
         tidying.abort();
+        end.cancel();
         directory.shutdown().await;
         admin_task.abort();
         tracing::info!("sidecar has ended");

@@ -171,3 +171,38 @@ fn the_local_application_is_signed_in_and_drains() {
     let all = node.http.get(&format!("/v1/catalog/service/{name}")).ok().json();
     assert_eq!(all.as_array().map(Vec::len), Some(1), "the sidecar took its application out: {all}");
 }
+
+#[test]
+fn an_application_hears_events_by_its_sidecar() {
+    let node = Node::dev();
+    let sidecar = Sidecar::start(&node, &["--outbound", "127.0.0.1:0"]);
+    let admin = sidecar.address(&sidecar.said["admin"]).address;
+    let mut streams = [("/events", 2), ("/events?name=deploy", 1)].map(|(target, due)| {
+        let mut stream = TcpStream::connect(admin).expect("a connection to the admin port");
+        stream.set_read_timeout(Some(LIMIT)).expect("a patience");
+        write!(stream, "GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("a request");
+        // The head comes when the sidecar listens.
+        let mut heard = String::new();
+        read_until(&mut stream, &mut heard, |heard| heard.contains("\r\n\r\n"));
+        assert!(heard.starts_with("HTTP/1.1 200") && heard.contains("content-type: text/event-stream"), "{heard}");
+        (stream, heard, due)
+    });
+    let _ = node.http.put("/v1/event/fire/other", "").ok();
+    let _ = node.http.put("/v1/event/fire/deploy", "v2").ok();
+    for (stream, heard, due) in &mut streams {
+        read_until(stream, heard, |heard| heard.contains("event: deploy\ndata: {\"ID\":"));
+        assert_eq!(heard.matches("data: ").count(), *due, "{heard}");
+        assert!(heard.contains(r#""Payload":"djI=""#), "{heard}");
+    }
+    let refused = sidecar.address(&sidecar.said["admin"]).request("HEAD", "/events", b"").expect("an answer");
+    assert_eq!(refused.status, 405);
+}
+
+fn read_until(stream: &mut TcpStream, heard: &mut String, done: impl Fn(&str) -> bool) {
+    let mut piece = [0; 4096];
+    while !done(heard) {
+        let count = stream.read(&mut piece).expect("more of the answer");
+        assert!(count > 0, "the answer ended: {heard}");
+        heard.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+}
