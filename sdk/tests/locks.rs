@@ -90,6 +90,16 @@ async fn a_holder_may_give_up_what_it_cannot_see() {
     assert!(!held.is_held() && !place.is_held());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(patient.is_held(), "its session is alive");
+    let sessions = || registry.look(|state| state.sessions().count());
+    assert_eq!(sessions(), 3, "nobody else is let in before the holder has stopped");
+    registry.heal();
+    let other = client(&registry);
+    assert!(other.lock(KEY).try_acquire().await.unwrap().is_none());
+    assert!(!held.is_held() && !place.is_held(), "what is lost stays lost");
+    assert!(!held.release().await.unwrap(), "it was given up before");
+    drop(place);
+    registry.until(|state| state.sessions().count() == 1).await;
+    assert!(other.lock(KEY).try_acquire().await.unwrap().is_some(), "without a lock delay");
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,7 +42,7 @@ pub(super) struct Lock {
     /// End with code 2 when the program fails
     #[arg(long)]
     child_exit_code: bool,
-    /// How many reads in a row may fail, a second apart, before the lock is given up; the session's TTL counts as well
+    /// How many reads in a row may fail, up to a second apart, before the lock is given up; the session's TTL counts as well
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     monitor_retry: u32,
     #[command(flatten)]

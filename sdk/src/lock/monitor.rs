@@ -1,6 +1,7 @@
 //! How long what is held may go unseen, beside the time of its session. Pure.
 //!
-//! Consul's clients give a lock up when its key cannot be read so often in a row, a second apart. That is never later than
+//! Consul's clients give a lock up when its key cannot be read so often in a row, a second apart; here the pause is half of
+//! that to all of it, so that not all holders ask at once. That is never later than
 //! what the session's TTL proves, since the session is watched as well. Called by `mutex` and `semaphore`.
 
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::watch::{CursorSettings, of_the_leader};
 
-/// The pause after a read that failed, where failures are counted.
+/// The longest pause after a read that failed, where failures are counted.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts the reads of a held key that failed in a row.

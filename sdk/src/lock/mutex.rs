@@ -79,8 +79,9 @@ impl Lock {
         self
     }
 
-    /// Gives the lock up when its key cannot be read more than so often in a row, about a second apart, as Consul's clients do.
-    /// Otherwise the session's time alone counts; it counts in either case.
+    /// Gives the lock up when its key cannot be read more than so often in a row, half a second to a second apart, much as
+    /// Consul's clients do: the holder is told, and the lock stays held until the guard goes. Otherwise the session's time alone
+    /// counts; it counts in either case.
     #[must_use]
     pub fn monitor_failures_max(mut self, failures: u32) -> Self {
         self.monitor = Monitor::new(Some(failures));

@@ -86,7 +86,8 @@ pub enum Lost {
     Expired,
     /// The session lives, but the key is not locked by it any more: somebody deleted or unlocked it.
     Taken,
-    /// The key could not be read so often in a row that it is given up, as the holder wished.
+    /// The key could not be read so often in a row that it is given up, as the holder wished. The session lives on until the
+    /// guard goes, so that nobody else has the lock while the holder stops.
     Unwatched,
     /// This process ended it.
     Closed,
@@ -174,7 +175,7 @@ impl Session {
         self.shared.lost().await
     }
 
-    /// Notes that what the session was for is gone, and ends it.
+    /// Notes that what the session was for is gone, and ends it: at once, or where that cannot be seen, with the last handle.
     pub(super) fn give_up(&self, lost: Lost) {
         self.shared.tell(lost);
     }
@@ -245,6 +246,16 @@ impl Keeper {
         } else {
             warn!(session = self.shared.id, cause = ?lost, "session lost");
         }
+        let lost = match lost {
+            // It may well be held: until the holder has stopped nobody else is to have it.
+            Lost::Unwatched => tokio::select! {
+                biased;
+                () = end.cancelled() => Lost::Closed,
+                lost = self.renew() => lost,
+                () = self.gone() => Lost::Ended,
+            },
+            lost => lost,
+        };
         // What a holder had under way when it was told of a loss gets the lock delay.
         let give_back = self.shared.give_back.lock().take().filter(|_| lost == Lost::Closed);
         if lost != Lost::Ended {
