@@ -65,6 +65,13 @@ pub(crate) fn print(sizes: &[usize]) {
     let mut keys = Keys::new();
     let mut hashes: Vec<f64> = (0..ROUNDS).map(|_| hashes(keys.take())).collect();
     println!("floor: XXH3 of a 16-byte key {:.1} ns", median(&mut hashes));
+    let misses = Misses::new();
+    let [apart, chained] = [false, true].map(|chained| {
+        let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| misses.round(chained)).collect();
+        median(&mut rounds)
+    });
+    println!("floor: a load anywhere in 128 MB {apart:.1} ns, where the next hangs on it {chained:.1} ns");
+    drop(misses);
     println!(
         "{:<20} {:>8} {:>9} {:>9} {:>9} {:>7} {:>10} {:>10}",
         "policy", "n", "local ns", "pick ns", "+guard ns", "allocs", "build ms", "update us"
@@ -193,6 +200,27 @@ fn floor() -> f64 {
             black_box(black_box(&counter).fetch_add(1, Relaxed));
         }
     }) / PICKS as f64
+}
+
+/// As much memory as the ring of 100,000 endpoints takes.
+struct Misses(Vec<u64>);
+
+impl Misses {
+    fn new() -> Self {
+        // Numbers, so that every page is there; not in order, so that nothing is fetched ahead.
+        Self((0..16u64 << 20).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect())
+    }
+
+    fn round(&self, chained: bool) -> f64 {
+        let (mut place, mut sum) = (1u64, 0u64);
+        nanos(|| {
+            for _ in 0..PICKS {
+                place = place.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(if chained { sum } else { 1 });
+                sum = sum.wrapping_add(self.0[(place >> 40) as usize % self.0.len()]);
+            }
+            black_box(sum);
+        }) / PICKS as f64
+    }
 }
 
 fn hashes(keys: &[[u8; 16]]) -> f64 {

@@ -4,6 +4,7 @@
 //! must be kept travels this way. On the way it is measured how far the others are, which tells where this node is.
 //! [`Gossip`] is the handle; no type of foca passes it.
 
+mod again;
 mod card;
 mod exchange;
 mod keyring;
@@ -14,7 +15,7 @@ mod task;
 mod vivaldi;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use std::time::Duration;
 use callboard_proto::coordinate::Coordinate;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -42,10 +42,6 @@ const ORDERS_MAX: usize = 256;
 const EVENTS_MAX: usize = 1024;
 /// The most connections at a time; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
-/// How many members that are up are met in a turn, by all together.
-const LISTS_PER_TURN: usize = 32;
-/// How often other members are met.
-const MEET_EVERY: Duration = Duration::from_secs(15);
 
 /// Why a node could not be joined. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -326,50 +322,6 @@ impl Gossip {
                 Err(reason) => Answer::Refused(reason),
             },
         }
-    }
-
-    /// Meets others again, by which those who were cut off come to know what was said meanwhile: a member that comes back
-    /// at once, one that failed to ask whether it is back (when all are gone, foca asks nobody), and now and then any.
-    async fn meet_again(self, stop: CancellationToken) {
-        let mut roll = self.subscribe();
-        let mut failed = BTreeSet::new();
-        let mut turns = tokio::time::interval(MEET_EVERY);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let due = tokio::select! {
-                () = stop.cancelled() => return,
-                changed = roll.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let now = roll.borrow_and_update().clone();
-                    let returned = now.iter().filter(|member| member.is_up() && failed.contains(member.name.as_str()));
-                    let returned = fastrand::choice(returned.collect::<Vec<_>>()).map(|member| member.card.clone());
-                    let gone = now.iter().filter(|member| member.status == MemberStatus::Failed);
-                    failed = gone.map(|member| member.name.as_str().to_owned()).collect();
-                    returned.into_iter().collect()
-                }
-                _ = turns.tick() => self.due(),
-            };
-            for card in due {
-                if let Err(error) = self.meet(card.gossip).await {
-                    debug!(error = &error as &dyn std::error::Error, member = card.name, "a member was not met");
-                }
-            }
-        }
-    }
-
-    /// Whom to meet now: one that failed, and one that is up; in a large cluster the latter more seldom, so that about as
-    /// many lists travel as in one of [`LISTS_PER_TURN`] members.
-    fn due(&self) -> Vec<Card> {
-        let roll = self.roll();
-        let one = |wanted: fn(&Member) -> bool| {
-            let others = roll.iter().filter(|member| !member.name.as_str().eq_ignore_ascii_case(&self.name));
-            fastrand::choice(others.filter(|member| wanted(member)).collect::<Vec<_>>())
-        };
-        let failed = one(|member| member.status == MemberStatus::Failed);
-        let up = if fastrand::usize(0..=roll.len() / LISTS_PER_TURN) == 0 { one(Member::is_up) } else { None };
-        failed.into_iter().chain(up).map(|member| member.card.clone()).collect()
     }
 }
 
