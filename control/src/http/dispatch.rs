@@ -4,7 +4,7 @@
 //! answer on its way out.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use callboard_proto::api::meta::TOKEN;
 use callboard_proto::api::query::Params;
@@ -12,20 +12,19 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 
 use super::Api;
+use super::linger;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes;
 use crate::acl::Secret;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// How much of a body that nobody wanted is read, in bytes, and for how long.
+/// The longest body, in bytes, that is worth reading for nothing to keep a connection.
 const LEFT_MAX: u64 = 256 * 1024;
-const LEFT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Answers a request, whatever it is. `peer` is where it comes from; none for a Unix socket.
 pub(super) async fn handle(api: &Api, request: Request<Incoming>, peer: Option<IpAddr>) -> Response {
@@ -37,9 +36,11 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>, peer: Option<I
     let mut body = Some((body, length));
     let (route, mut response) = answer(api, parts, &mut body, peer, begun).await;
     let cut = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
-    if cut || !is_read(body).await {
-        // What is left of the body would be taken for the next request.
+    if cut || body.as_ref().is_some_and(|(_, length)| length.is_some_and(|length| length > LEFT_MAX)) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some((body, _)) = body.filter(|(body, _)| !body.is_end_stream()) {
+        linger::body(body);
     }
     for (name, value) in &api.rules.load().response_headers {
         response.headers_mut().insert(name.clone(), value.clone());
@@ -106,26 +107,6 @@ async fn answer(
         Err(Failure::Method { method, allowed: entry.allowed.clone() })
     };
     (Some(entry.place), seal(api, answer.unwrap_or_else(Failure::into_response)))
-}
-
-/// Reads what a handler left of a body, so that the connection can be used again; up to a bound.
-async fn is_read(body: Option<(Incoming, Option<u64>)>) -> bool {
-    let Some((mut body, length)) = body else { return true };
-    if length.is_some_and(|length| length > LEFT_MAX) {
-        return false;
-    }
-    let drain = async {
-        let mut read = 0;
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else { return false };
-            read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read > LEFT_MAX {
-                return false;
-            }
-        }
-        true
-    };
-    tokio::time::timeout(LEFT_TIME_MAX, drain).await.unwrap_or(false)
 }
 
 /// Adds what every answer below `/v1/` carries.

@@ -35,6 +35,7 @@ mod health;
 mod intention;
 mod intention_write;
 mod kv;
+mod linger;
 mod members;
 mod openapi;
 mod operator;

@@ -93,9 +93,9 @@ impl Call<'_> {
         if self.rest.is_empty() { Err(Failure::BadRequest(missing.to_owned())) } else { Ok(self.rest) }
     }
 
-    /// The whole body, up to a bound.
+    /// The whole body, up to a bound. What lies beyond it stays where it is.
     pub(super) async fn body(&mut self, max: usize) -> Result<Bytes, Failure> {
-        let Some((body, length)) = self.body.take() else { return Ok(Bytes::new()) };
+        let Some((body, length)) = &mut self.body else { return Ok(Bytes::new()) };
         if let Some(length) = length.filter(|length| *length > max as u64) {
             return Err(too_large(Some(length), max));
         }
@@ -118,6 +118,7 @@ impl Call<'_> {
                 None => whole = Some(Cow::Owned([&only[..], &data[..]].concat())),
             }
         }
+        self.body = None;
         Ok(whole.map_or(only, |whole| Bytes::from(whole.into_owned())))
     }
 

@@ -331,7 +331,7 @@ where
     }
 }
 
-async fn refuse<S: AsyncWrite + Unpin>(mut stream: S, max: usize) {
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, max: usize) {
     let text = format!(
         "Your IP is issuing too many concurrent connections, please rate limit your calls (limits.http_max_conns_per_client = {max})\n"
     );
@@ -346,5 +346,7 @@ async fn refuse<S: AsyncWrite + Unpin>(mut stream: S, max: usize) {
     .await;
     if let Err(error) = answered {
         debug!(error = &error as &dyn std::error::Error, "refusing a connection failed");
+        return;
     }
+    super::linger::refused(stream).await;
 }
