@@ -3,7 +3,6 @@
 //! Usually everybody the registry leaves eligible; a part of them where a rule restricts the choice (a zone, a
 //! subset), or more of them where too few are well. Built with its picker when the set changes; never changes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::catalog::{Member, Snapshot};
@@ -20,7 +19,7 @@ pub struct Group {
 #[derive(Clone, Debug)]
 struct Part {
     positions: Box<[u32]>,
-    /// By rank among `positions`; none of them is 0.
+    /// By position; 0 who is not among them.
     weights: Box<[u32]>,
 }
 
@@ -34,8 +33,14 @@ impl Group {
     /// Holds those at the given positions, with the weights given; who has weight 0, or is not there, is left out.
     #[must_use]
     pub fn part(snapshot: Arc<Snapshot>, chosen: impl IntoIterator<Item = (u32, u32)>) -> Self {
-        let there = |(position, weight): &(u32, u32)| *weight > 0 && snapshot.member(*position as usize).is_some();
-        let (positions, weights): (Vec<u32>, Vec<u32>) = chosen.into_iter().filter(there).unzip();
+        let mut weights = vec![0; snapshot.weights().len()];
+        let mut positions = Vec::new();
+        for (position, weight) in chosen {
+            if weight > 0 && snapshot.member(position as usize).is_some() {
+                weights[position as usize] = weight;
+                positions.push(position);
+            }
+        }
         Self { snapshot, part: Some(Part { positions: positions.into(), weights: weights.into() }) }
     }
 
@@ -81,10 +86,20 @@ impl Group {
     #[inline]
     #[must_use]
     pub fn weight(&self, nth: u32) -> u32 {
-        match &self.part {
-            None => self.snapshot.weights()[self.snapshot.eligible_at(nth)],
-            Some(part) => part.weights[nth as usize],
-        }
+        self.weight_at(self.at(nth))
+    }
+
+    /// Returns the weight of the endpoint at `position`; 0 when it is not among these.
+    #[inline]
+    #[must_use]
+    pub fn weight_at(&self, position: usize) -> u32 {
+        self.weights().get(position).copied().unwrap_or(0)
+    }
+
+    /// Returns the weights by position; 0 where nobody is, or nobody who is among these.
+    #[inline]
+    pub(super) fn weights(&self) -> &[u32] {
+        self.part.as_ref().map_or(self.snapshot.weights(), |part| &part.weights)
     }
 
     /// Returns what policies read of the endpoint at `position`, if there is one.
@@ -108,23 +123,15 @@ impl Group {
     /// Says whether everybody has the same weight.
     #[must_use]
     pub fn is_equal(&self) -> bool {
-        let weights = match &self.part {
-            None => self.snapshot.weights(),
-            Some(part) => &part.weights,
-        };
-        // Whoever has none is not among them.
+        let weights = self.weights();
         let first = weights.iter().copied().find(|weight| *weight > 0).unwrap_or(0);
         weights.iter().all(|weight| *weight == first || *weight == 0)
     }
 
     /// Returns positions, weights and endpoints in the order of identities, on which all clients agree.
     pub fn ordered(&self) -> impl Iterator<Item = (u32, u32, &Arc<Member>)> {
-        let own: Option<HashMap<u32, u32>> = self.part.as_ref().map(|_| self.weighted().collect());
         self.snapshot.order().iter().filter_map(move |position| {
-            let weight = match &own {
-                None => self.snapshot.weights()[*position as usize],
-                Some(own) => own.get(position).copied().unwrap_or(0),
-            };
+            let weight = self.weight_at(*position as usize);
             let member = self.snapshot.member(*position as usize)?;
             (weight > 0).then_some((*position, weight, member))
         })

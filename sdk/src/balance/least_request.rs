@@ -10,10 +10,10 @@ use super::pair::{Drawn, Pairs};
 use super::picker::{Ask, Picker, Worker};
 use crate::endpoint::Gauge;
 
-/// Random bits that break ties in a scan, below the cost.
+/// Random bits that break ties in a scan, below the work.
 const TIE_BITS: u32 = 16;
-/// The largest cost that leaves room for them, and for a candidate to be below the start value.
-const COST_MAX: u64 = (u64::MAX >> TIE_BITS) - 1;
+/// What an endpoint has in flight that nobody knows.
+const MOST: u64 = u64::MAX >> 40;
 
 /// Chooses by calls in flight.
 #[derive(Debug)]
@@ -28,18 +28,9 @@ impl LeastRequest {
         Self { pairs: Pairs::new(group), scan: group.len() <= scan_max }
     }
 
-    /// Returns what the next call to `position` would cost: calls in flight and this one, per weight.
-    #[inline]
-    fn cost(&self, group: &Group, position: usize) -> u64 {
-        let load = group.gauge(position).map_or(u64::MAX >> 40, Gauge::in_flight);
-        match self.pairs.cost(position) {
-            None => load,
-            Some(cost) => (load + 1) * u64::from(cost),
-        }
-    }
-
     fn scan(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut tie = worker.random();
+        let equal = self.pairs.are_equal();
         let mut best = None;
         let mut least = u64::MAX;
         for nth in 0..group.len() {
@@ -48,15 +39,24 @@ impl LeastRequest {
                 continue;
             }
             tie = tie.wrapping_mul(hash::GOLDEN).wrapping_add(1);
-            // Cost above, random bits below: one comparison orders by cost and breaks ties.
-            let cost = self.cost(group, position).min(COST_MAX);
-            let candidate = cost << TIE_BITS | tie >> (64 - TIE_BITS);
+            let work = work(group, position);
+            // Work per weight above, random bits below: one comparison orders by work and breaks ties. The bits of positive
+            // floats are ordered as they are, and equal shares have equal bits.
+            let cost =
+                if equal { work } else { (work as f64 / f64::from(group.weight_at(position))).to_bits() >> TIE_BITS };
+            let candidate = cost << TIE_BITS | tie >> (u64::BITS - TIE_BITS);
             if candidate < least {
                 (least, best) = (candidate, Some(position));
             }
         }
         best
     }
+}
+
+/// Returns the calls in flight at `position`, and the next one.
+#[inline]
+fn work(group: &Group, position: usize) -> u64 {
+    group.gauge(position).map_or(MOST, Gauge::in_flight) + 1
 }
 
 impl Picker for LeastRequest {
@@ -67,8 +67,12 @@ impl Picker for LeastRequest {
         }
         match self.pairs.draw(group, ask, worker) {
             Drawn::Two(first, second) => {
-                let better = self.cost(group, second) < self.cost(group, first);
-                Some(if better { second } else { first })
+                let (mut one, mut other) = (work(group, first), work(group, second));
+                if let Some((factor, other_factor)) = self.pairs.factors(group, first, second) {
+                    one *= u64::from(factor);
+                    other *= u64::from(other_factor);
+                }
+                Some(if other < one { second } else { first })
             }
             Drawn::One(only) => Some(only),
             Drawn::Nobody => None,

@@ -1,5 +1,5 @@
-//! Two endpoints drawn by weight, and what a call costs on each by weight: what "the power of two choices" needs
-//! (Mitzenmacher 1996), whatever a policy takes for cost.
+//! Two endpoints drawn by weight, and which of them has less to do for its weight: what "the power of two choices" needs
+//! (Mitzenmacher 1996), whatever a policy takes for work.
 //!
 //! Used by the policies that compare two: least request and peak EWMA.
 
@@ -10,16 +10,10 @@ use super::random::Draw;
 
 /// Draws taken in search of two allowed endpoints before all are walked.
 const DRAWS_MAX: u32 = 8;
-/// The cost of a call to the heaviest endpoint; to one of half its weight it is twice that.
-const COST_ONE: u64 = 1 << 8;
 
-/// Draws pairs, and knows what weights do to costs.
+/// Draws pairs, and knows what weights do to work.
 #[derive(Debug)]
-pub(super) struct Pairs {
-    draw: Draw,
-    /// Cost of one call, inverse to the weight, by position; empty when all weights are equal.
-    costs: Box<[u32]>,
-}
+pub(super) struct Pairs(Draw);
 
 /// Says what was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +29,20 @@ pub(super) enum Drawn {
 impl Pairs {
     /// Prepares for a group.
     pub(super) fn new(group: &Group) -> Self {
-        let draw = Draw::weighted(group);
-        let costs = match draw {
-            Draw::Uniform => Box::default(),
-            Draw::Alias(_) => {
-                let heaviest = group.weighted().map(|(_, weight)| weight).max().unwrap_or(1);
-                let mut costs = vec![u32::MAX; group.snapshot().weights().len()];
-                for (position, weight) in group.weighted() {
-                    let cost = u64::from(heaviest) * COST_ONE / u64::from(weight.max(1));
-                    costs[position as usize] = u32::try_from(cost).unwrap_or(u32::MAX);
-                }
-                costs.into()
-            }
-        };
-        Self { draw, costs }
+        Self(Draw::weighted(group))
     }
 
-    /// Returns the cost of one call to `position` where weights differ.
+    /// Returns by what the work of each of two is multiplied to be compared per weight: the weight of the other one. None
+    /// when all weights are equal.
     #[inline]
-    pub(super) fn cost(&self, position: usize) -> Option<u32> {
-        self.costs.get(position).copied()
+    pub(super) fn factors(&self, group: &Group, one: usize, other: usize) -> Option<(u32, u32)> {
+        (!self.are_equal()).then(|| (group.weight_at(other), group.weight_at(one)))
+    }
+
+    /// Says whether all weights are equal.
+    #[inline]
+    pub(super) fn are_equal(&self) -> bool {
+        matches!(self.0, Draw::Uniform)
     }
 
     /// Draws two.
@@ -62,7 +50,7 @@ impl Pairs {
     pub(super) fn draw(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Drawn {
         let mut random = worker.random();
         if worker.is_open()
-            && matches!(self.draw, Draw::Uniform)
+            && self.are_equal()
             && let Some(others @ 1..) = group.len().checked_sub(1)
         {
             // The second by its distance from the first: drawing until they differ is a branch that cannot be foretold.
@@ -73,7 +61,7 @@ impl Pairs {
         }
         let mut first = None;
         for _ in 0..DRAWS_MAX {
-            let position = self.draw.draw(group, random);
+            let position = self.0.draw(group, random);
             random = hash::mix(random);
             if first == Some(position) || !worker.allows(group, ask, position) {
                 continue;

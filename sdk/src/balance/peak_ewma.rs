@@ -22,7 +22,7 @@ pub(super) struct PeakEwma(Pairs);
 struct Seen {
     /// In microseconds; 0 when nobody knows.
     latency: f32,
-    /// Calls in flight and this one, per weight.
+    /// Calls in flight and this one, for its weight beside the other's.
     calls: f32,
 }
 
@@ -33,13 +33,12 @@ impl PeakEwma {
     }
 
     #[inline]
-    fn look(&self, group: &Group, position: usize, now: u64) -> Seen {
+    fn look(group: &Group, position: usize, now: u64) -> Seen {
         let Some(gauge) = group.gauge(position) else {
             return Seen { latency: f32::MAX, calls: f32::MAX };
         };
         // As signed numbers of 32 bits, which the processor converts in one instruction; in flight are below 2^24.
         let calls = (gauge.in_flight() as i32 + 1) as f32;
-        let calls = self.0.cost(position).map_or(calls, |cost| calls * cost as f32);
         Seen { latency: gauge.latency().faded(now), calls }
     }
 }
@@ -59,8 +58,12 @@ impl Picker for PeakEwma {
         match self.0.draw(group, ask, worker) {
             Drawn::Two(first, second) => {
                 let now = group.snapshot().aside().clock().coarse();
-                let better = self.look(group, second, now).beats(self.look(group, first, now));
-                Some(if better { second } else { first })
+                let (mut one, mut other) = (Self::look(group, first, now), Self::look(group, second, now));
+                if let Some((factor, other_factor)) = self.0.factors(group, first, second) {
+                    one.calls *= factor as f32;
+                    other.calls *= other_factor as f32;
+                }
+                Some(if other.beats(one) { second } else { first })
             }
             Drawn::One(only) => Some(only),
             Drawn::Nobody => None,
