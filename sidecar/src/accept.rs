@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::conn::{Busy, Kind, Order, Register, SWEEP, Watch};
 use crate::forward::body::Body;
+use crate::forward::upload::Upload;
 use crate::forward::{http as forward_http, tcp};
 use crate::io::{ClientIo, Speaks};
 use crate::metrics::WorkerCounters;
@@ -292,6 +293,7 @@ impl Drop for Counted {
 async fn answer(client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let busy = Busy::new(&client.watch);
     let is_http1 = request.version() <= Version::HTTP_11;
+    let request = Upload::of(request, Some(&client.watch));
     let mut response = match &*client.door {
         Door::Upstream(local) => {
             local.upstream.known().await;

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::accept::Worker;
 use crate::directory::Directory;
 use crate::events::Events;
+use crate::forward::upload::Upload;
 use crate::metrics;
 use crate::register::State;
 
@@ -62,7 +63,7 @@ impl Admin {
             let admin = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let admin = Arc::clone(&admin);
+                    let (admin, request) = (Arc::clone(&admin), Upload::of(request, None));
                     async move { Ok::<_, Infallible>(admin.answer(&request).await) }
                 });
                 let mut builder = http1::Builder::new();

@@ -1,6 +1,6 @@
 //! Moving what a client sent to an instance, and what it answered back.
 //!
-//! `http` turns a request around (`headers` cleans it, `body` is what goes back), `tcp` pumps bytes,
+//! `http` turns a request around (`headers` cleans it, `upload` goes there, `body` comes back), `tcp` pumps bytes,
 //! `answer` says in one place what a failure looks like to the client. Nothing here picks, pools or
 //! retries requests: that is the SDK's.
 
@@ -9,3 +9,4 @@ pub(crate) mod body;
 pub(crate) mod headers;
 pub(crate) mod http;
 pub(crate) mod tcp;
+pub(crate) mod upload;

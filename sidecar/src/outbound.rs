@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use crate::accept::Client;
@@ -18,6 +17,7 @@ use crate::conn::Kind;
 use crate::directory::{Directory, Full};
 use crate::forward::answer::Failure;
 use crate::forward::body::Body;
+use crate::forward::upload::Upload;
 use crate::forward::{http as forward_http, tcp};
 use crate::route::{self, RouteError};
 use crate::upstream::Local;
@@ -59,7 +59,7 @@ impl Outbound {
     }
 
     /// Answers one request.
-    pub(crate) async fn call(&self, client: &Client, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn call(&self, client: &Client, request: Request<Upload>) -> Response<Body> {
         let local = match self.find(&request) {
             Ok(local) => local,
             Err(error) => {
@@ -77,7 +77,7 @@ impl Outbound {
     }
 
     /// Finds the upstream a request names.
-    fn find(&self, request: &Request<Incoming>) -> Result<Arc<Local>, Unrouted> {
+    fn find(&self, request: &Request<Upload>) -> Result<Arc<Local>, Unrouted> {
         let authority = match request.uri().authority() {
             Some(authority) => authority.as_str().as_bytes(),
             None => request.headers().get(HOST).map_or(&b""[..], |host| host.as_bytes()),
@@ -108,7 +108,7 @@ impl Outbound {
 }
 
 /// Opens a tunnel to an instance: connects first, so that the client hears when nobody is there.
-async fn connect(local: Arc<Local>, client: &Client, mut request: Request<Incoming>) -> Response<Body> {
+async fn connect(local: Arc<Local>, client: &Client, mut request: Request<Upload>) -> Response<Body> {
     let hash = local.upstream.hash_of_client(client.address);
     let (server, picked) = match tcp::connect(&local, hash).await {
         Ok(connected) => connected,

@@ -14,14 +14,14 @@ use callboard::call::{CallStats, HttpService, HttpSettings, ResponseBody, RetryB
 use callboard::catalog::Snapshot;
 use callboard::http::{PoolSettings, Protocol as PoolProtocol};
 use http::Request;
-use hyper::body::Incoming;
 
 use crate::config::{Hash, HashBy, Policy, Protocol, Timeouts};
 use crate::directory::News;
+use crate::forward::upload::Upload;
 use crate::metrics::{Counters, UpstreamView};
 
 /// The body of an instance's answer.
-pub(crate) type UpstreamBody = ResponseBody<Incoming>;
+pub(crate) type UpstreamBody = ResponseBody<Upload>;
 
 /// What an upstream is opened with.
 #[derive(Debug, Clone)]
@@ -207,8 +207,8 @@ pub(crate) struct Local {
     /// The shared half.
     pub(crate) upstream: Arc<Upstream>,
     worker: usize,
-    http1: HttpService<Incoming>,
-    http2: HttpService<Incoming>,
+    http1: HttpService<Upload>,
+    http2: HttpService<Upload>,
     /// The snapshot the choice of protocol was made by, and the choice.
     chosen: AtomicU64,
     is_http2: AtomicBool,
@@ -250,7 +250,7 @@ impl Local {
 
     /// The service to send a request with, and whether it speaks HTTP/2.
     #[inline]
-    pub(crate) fn http(&self, upgrades: bool) -> (&HttpService<Incoming>, bool) {
+    pub(crate) fn http(&self, upgrades: bool) -> (&HttpService<Upload>, bool) {
         let is_http2 = match self.upstream.settings.protocol {
             Protocol::Http2 => true,
             // An upgrade is a matter of HTTP/1.1; who speaks only HTTP/2 will refuse it.

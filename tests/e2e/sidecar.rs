@@ -2,8 +2,8 @@
 //! `http_proxy`, instances that come, die and leave, and a drain without a failed call.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -196,6 +196,75 @@ fn an_application_hears_events_by_its_sidecar() {
     }
     let refused = sidecar.address(&sidecar.said["admin"]).request("HEAD", "/events", b"").expect("an answer");
     assert_eq!(refused.status, 405);
+}
+
+/// An answer that comes before the request is whole reaches whoever sends it all first, and tells what it tells.
+#[test]
+fn an_answer_is_not_lost_to_a_body_that_nobody_wants() {
+    let node = Node::dev();
+    for (service, lingers) in [("polite", Lingers::Yes), ("rude", Lingers::No)] {
+        node.http.put_json(
+            "/v1/agent/service/register",
+            &json!({"Name": service, "Address": "127.0.0.1", "Port": full(lingers).port()}),
+        );
+    }
+    let flags = ["nobody", "polite", "rude"].map(|service| format!("{service}=127.0.0.1:0,start-empty"));
+    let mut arguments = vec!["--outbound", "127.0.0.1:0"];
+    arguments.extend(flags.iter().flat_map(|flag| ["--upstream", flag]));
+    let sidecar = Sidecar::start(&node, &arguments);
+    for service in ["polite", "rude"] {
+        wait::until_true("an instance to call", LIMIT, || sidecar.upstream(service).get("/").status == 413);
+    }
+    let outbound = sidecar.address(&sidecar.said["outbound"]);
+    // More than fits into any buffer on its way.
+    let body = vec![b'x'; 12_000_000];
+    let chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunks = [chunked, &b"b00000\r\n"[..], &body[..0xb0_0000], b"\r\n0\r\n\r\n"].concat();
+    for (whose, http, statuses) in [
+        ("nobody to call", sidecar.upstream("nobody"), &[503][..]),
+        ("no such name", outbound, &[404]),
+        ("the admin port", sidecar.address(&sidecar.said["admin"]), &[405]),
+        ("refused by the instance", sidecar.upstream("polite"), &[413]),
+        // It may have taken its own answer back before the sidecar could read it; that is told then.
+        ("refused and cut off", sidecar.upstream("rude"), &[413, 502]),
+    ] {
+        let mut connection = Connection::open(http.address).expect("the sidecar listens");
+        let reply = connection.request("POST", "/", &body).unwrap_or_else(|error| panic!("{whose}: {error}"));
+        assert!(statuses.contains(&reply.status), "{whose}: {reply:?}");
+        // The connection goes on with the next request.
+        let again = connection.send(&chunks).and_then(|()| connection.reply("POST"));
+        let again = again.unwrap_or_else(|error| panic!("{whose}, in chunks: {error}"));
+        assert!(statuses.contains(&again.status), "{whose}, in chunks: {again:?}");
+    }
+}
+
+/// What a server does with a body that it has refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lingers {
+    Yes,
+    No,
+}
+
+/// A server that refuses every request as soon as it has seen the head.
+fn full(lingers: Lingers) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let mut head = String::new();
+                read_until(&mut stream, &mut head, |head| head.contains("\r\n\r\n"));
+                let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfull\n";
+                let answered = stream.write_all(answer.as_bytes()).and_then(|()| stream.shutdown(Shutdown::Write));
+                if answered.is_ok() && lingers == Lingers::Yes {
+                    // However it ends, it is read to its end.
+                    let _ = io::copy(&mut stream, &mut io::sink());
+                }
+            });
+        }
+    });
+    address
 }
 
 fn read_until(stream: &mut TcpStream, heard: &mut String, done: impl Fn(&str) -> bool) {

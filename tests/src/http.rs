@@ -203,8 +203,16 @@ impl Connection {
         let mut message =
             format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{more}\r\n").into_bytes();
         message.extend_from_slice(body);
-        self.stream.get_mut().write_all(&message)?;
+        self.send(&message)?;
         self.reply(method)
+    }
+
+    /// Sends `bytes` as they are; what answers them is read by [`Self::reply`].
+    ///
+    /// # Errors
+    /// When the connection breaks; how much was sent is unknown then.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     /// Reads one answer to a request that `method` began.

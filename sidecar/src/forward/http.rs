@@ -12,19 +12,19 @@ use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::answer::Failure;
 use super::body::Body;
+use super::upload::Upload;
 use super::{headers, tcp};
 use crate::accept::Client;
 use crate::conn::Kind;
 use crate::upstream::Local;
 
 /// Sends a request to an instance of the upstream and returns what the client gets.
-pub(crate) async fn forward(local: &Arc<Local>, client: &Client, mut request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn forward(local: &Arc<Local>, client: &Client, mut request: Request<Upload>) -> Response<Body> {
     let from_http1 = request.version() <= Version::HTTP_11;
     if request.method() == Method::CONNECT {
         return Failure::BadRequest.answer("CONNECT is for the shared outbound port; this port leads to one service");
@@ -66,7 +66,7 @@ fn failure_of(error: &CallError) -> Failure {
 }
 
 /// Brings the target into the form the next hop wants and makes sure that it says one host.
-fn aim(request: &mut Request<Incoming>, from_http1: bool, to_http2: bool) -> Result<(), &'static str> {
+fn aim(request: &mut Request<Upload>, from_http1: bool, to_http2: bool) -> Result<(), &'static str> {
     if from_http1 && request.headers().get_all(HOST).iter().nth(1).is_some() {
         // RFC 9112 section 3.2: two hosts are two readings.
         return Err("the request has more than one Host header");
