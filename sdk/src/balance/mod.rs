@@ -29,6 +29,7 @@
 #[doc = include_str!("../../docs/balance.md")]
 pub mod guide {}
 
+mod alias;
 mod bounded;
 mod dx_hash;
 mod group;
