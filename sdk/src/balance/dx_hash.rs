@@ -108,7 +108,20 @@ impl DxHash {
         let next = stop(one as u32 & !passed | two as u32 & passed);
         let (first, second) = (holder(level, one), holder(next, if next < level { one } else { two }));
         let position = select_unpredictable(first == NOBODY, second, first);
-        if position == NOBODY { self.owner(key, |_| true) } else { Some(position as usize) }
+        if position == NOBODY { self.late_owner(key) } else { Some(position as usize) }
+    }
+
+    /// Returns the position of the first one on the key's way, who is most often there at the first step.
+    #[inline]
+    fn early_owner(&self, key: u64) -> Option<usize> {
+        let word = word(key, 0);
+        let level = (word as u32 & self.levels | 1).ilog2();
+        self.taker(level, word).or_else(|| self.late_owner(key))
+    }
+
+    #[inline(never)]
+    fn late_owner(&self, key: u64) -> Option<usize> {
+        self.owner(key, |_| true)
     }
 
     /// Returns the position of the first one on the key's way that `allows` lets through.
@@ -181,8 +194,15 @@ impl Picker for DxHash {
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let key = ask.hashed().unwrap_or_else(|| worker.random());
         if worker.is_open() {
-            return if self.sparse { self.first_owner(key) } else { self.owner(key, |_| true) };
+            return if self.sparse { self.first_owner(key) } else { self.early_owner(key) };
         }
+        self.search(key, group, ask, worker)
+    }
+}
+
+impl DxHash {
+    #[cold]
+    fn search(&self, key: u64, group: &Group, ask: &Ask<'_>, worker: &Worker<'_>) -> Option<usize> {
         self.owner(key, |position| worker.allows(group, ask, position))
     }
 }

@@ -97,10 +97,17 @@ impl Taker {
 impl Picker for Maglev {
     #[inline]
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let mut hash = ask.hashed().unwrap_or_else(|| worker.random());
+        let hash = ask.hashed().unwrap_or_else(|| worker.random());
         if worker.is_open() {
             return self.owner(hash);
         }
+        self.search(hash, group, ask, worker)
+    }
+}
+
+impl Maglev {
+    #[cold]
+    fn search(&self, mut hash: u64, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         for _ in 0..LOOKS_MAX {
             let position = self.owner(hash)?;
             if worker.allows(group, ask, position) {

@@ -48,7 +48,7 @@ impl Pairs {
     /// Draws two.
     #[inline(always)]
     pub(super) fn draw(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Drawn {
-        let mut random = worker.random();
+        let random = worker.random();
         if worker.is_open()
             && self.are_equal()
             && let Some(others @ 1..) = group.len().checked_sub(1)
@@ -59,6 +59,11 @@ impl Pairs {
             let second = if second > others { second - others - 1 } else { second };
             return Drawn::Two(group.at(first), group.at(second));
         }
+        self.search(random, group, ask, worker)
+    }
+
+    #[inline(never)]
+    fn search(&self, mut random: u64, group: &Group, ask: &Ask<'_>, worker: &Worker<'_>) -> Drawn {
         let mut first = None;
         for _ in 0..DRAWS_MAX {
             let position = self.0.draw(group, random);

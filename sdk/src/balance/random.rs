@@ -44,6 +44,16 @@ impl Picker for Draw {
         if group.is_empty() {
             return None;
         }
+        if worker.is_open() {
+            return Some(self.draw(group, worker.random()));
+        }
+        self.search(group, ask, worker)
+    }
+}
+
+impl Draw {
+    #[cold]
+    fn search(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut random = worker.random();
         for _ in 0..DRAWS_MAX {
             let position = self.draw(group, random);

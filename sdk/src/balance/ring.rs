@@ -58,8 +58,14 @@ impl Points {
         }
     }
 
-    /// Returns the number of the first point that is not below a key.
+    /// Returns the owner of a key.
     #[cold]
+    #[inline(never)]
+    fn owner(&self, key: u64) -> u32 {
+        self.at(self.first_from(key)).1
+    }
+
+    /// Returns the number of the first point that is not below a key.
     fn first_from(&self, key: u64) -> usize {
         match self {
             Self::Narrow(words) => words.partition_point(|word| word >> 32 << 32 < key),
@@ -99,7 +105,7 @@ impl Ring {
         // The last word is below no place; this way the compiler knows.
         let word = words[below.min(WORDS - 1)];
         if word == MORE || (!self.exact && word & self.place_bits == place) {
-            return self.points.at(self.points.first_from(key)).1;
+            return self.points.owner(key);
         }
         word & !self.place_bits
     }

@@ -52,15 +52,30 @@ impl Schedule {
 impl Picker for Schedule {
     #[inline]
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let mut slot = 0;
+        if worker.is_open() {
+            return self.at(worker.turn());
+        }
+        self.search(group, ask, worker)
+    }
+}
+
+impl Schedule {
+    #[inline]
+    fn at(&self, turn: u64) -> Option<usize> {
+        self.slots.get(self.modulo.of(turn as u32) as usize).map(|position| *position as usize)
+    }
+
+    #[cold]
+    fn search(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let mut turn = 0;
         for _ in 0..TURNS_MAX {
-            slot = self.modulo.of(worker.turn() as u32);
-            let position = *self.slots.get(slot as usize)? as usize;
+            turn = worker.turn();
+            let position = self.at(turn)?;
             if worker.allows(group, ask, position) {
                 return Some(position);
             }
         }
-        let start = self.modulo.of(slot) % group.len().max(1);
+        let start = self.modulo.of(turn as u32) % group.len().max(1);
         worker.first_allowed(group, ask, start)
     }
 }
@@ -90,6 +105,17 @@ impl Strides {
 impl Picker for Strides {
     #[inline]
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        if worker.is_open() {
+            let nth = self.at(worker.turn());
+            return (nth < group.len()).then(|| group.at(nth));
+        }
+        self.search(group, ask, worker)
+    }
+}
+
+impl Strides {
+    #[cold]
+    fn search(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut nth = 0;
         for _ in 0..TURNS_MAX {
             nth = self.at(worker.turn());
