@@ -11,13 +11,19 @@ use crate::member::{LONG, Member, bootstrapped, text, until_led};
 
 /// The events that a member lists, by name, with their Lamport times.
 fn listed(member: &Member) -> Vec<(String, u64)> {
-    let events = member.get("/v1/event/list").expect("a list");
-    let row = |event: &Value| (text(&event["Name"]), event["LTime"].as_u64().expect("a time"));
-    events.as_array().expect("events are a list").iter().map(row).collect()
+    answered(member).expect("the member answers")
 }
 
+/// The same, as long as the member can be reached.
+fn answered(member: &Member) -> Option<Vec<(String, u64)>> {
+    let row = |event: &Value| (text(&event["Name"]), event["LTime"].as_u64().expect("a time"));
+    let events = member.get("/v1/event/list")?;
+    Some(events.as_array().expect("events are a list").iter().map(row).collect())
+}
+
+/// Whether it can be reached and lists an event.
 fn has(member: &Member, name: &str) -> bool {
-    listed(member).iter().any(|(listed, _)| listed == name)
+    answered(member).is_some_and(|events| events.iter().any(|(listed, _)| listed == name))
 }
 
 #[test]
