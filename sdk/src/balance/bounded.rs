@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use super::group::Group;
 use super::hash;
-use super::picker::{Ask, Picker, Worker};
+use super::picker::{Ask, Follower, Picker, Worker};
 use crate::endpoint::Gauge;
 
 /// Endpoints asked for one key. At a factor of 125 % one in five has room at worst, so 0.08 % find nobody; that many
@@ -242,9 +242,9 @@ impl Picker for Bounded {
         chosen.or(least.map(|(_, position)| position))
     }
 
-    fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
-        let picker = self.picker.follow(group)?;
-        Some(Box::new(Self::new(group, picker, self.factor)))
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        let Follower { picker, lasts } = self.picker.follow(before, now)?;
+        Some(Follower { picker: Box::new(Self::new(now, picker, self.factor)), lasts })
     }
 
     fn bound(&self, position: usize) -> Option<u32> {

@@ -48,12 +48,13 @@ struct Zones {
 
 impl Layout {
     /// Lays out a snapshot; none when there is nobody to call. `keep` is shown whom the rule leaves, the critical
-    /// included, and returns whom to keep to, or none for all.
+    /// included, and returns whom to keep to, or none for all. `before` is what was laid out last, and whether its pickers
+    /// may serve on.
     pub(super) fn build(
         settings: &BalancerSettings,
         snapshot: &Arc<Snapshot>,
         seed: u64,
-        before: Option<&Self>,
+        (before, serves_on): (Option<&Self>, bool),
         keep: impl FnOnce(Vec<Place>) -> Option<BTreeSet<Place>>,
     ) -> Option<Self> {
         let group = considered(settings, snapshot, keep);
@@ -63,7 +64,7 @@ impl Layout {
         };
         let panic_threshold = settings.panic_threshold.min(100);
         if settings.zone.is_none() && settings.zone_policies.is_empty() {
-            let first = stage(&settings.policy, group, before.map(|before| &before.first))?;
+            let first = stage(&settings.policy, group, before.filter(|_| serves_on).map(|before| &before.first))?;
             let plain = first.ramp().is_none();
             return Some(Self { plain, first, others: Box::default(), zones: None, panic_threshold });
         }
@@ -98,6 +99,11 @@ impl Layout {
 
     fn stages(&self) -> impl Iterator<Item = &Stage> {
         std::iter::once(&self.first).chain(&*self.others)
+    }
+
+    /// Says whether a picker only serves until one is built anew.
+    pub(super) fn is_interim(&self) -> bool {
+        self.stages().any(Stage::is_interim)
     }
 
     /// Returns a stage by its number.

@@ -31,7 +31,9 @@ pub mod guide {}
 
 mod alias;
 mod bounded;
+mod changes;
 mod dx_hash;
+mod edits;
 mod group;
 pub mod hash;
 mod layout;
@@ -74,7 +76,7 @@ use arc_swap::ArcSwap;
 pub use group::Group;
 pub use local::Local;
 pub use picked::{NoEndpoint, Picked};
-pub use picker::{Ask, Picker, Worker};
+pub use picker::{Ask, Follower, Picker, Worker};
 pub use policy::{BuildPicker, Policy};
 pub use prequal::Targets;
 pub use ramp::SlowStart;
@@ -146,7 +148,7 @@ impl Balancer {
         let turns =
             (0..counters as u64).map(|counter| Turns(AtomicU64::new(hash::mix(seed.wrapping_add(counter))))).collect();
         let ordinal = Ordinal::random(seed);
-        let current = Current::build(&settings, snapshot, seed, ordinal, None);
+        let current = Current::build(&settings, snapshot, seed, ordinal, (None, false));
         let bounds = settings.policy.may_bound() || settings.zone_policies.iter().any(|(_, policy)| policy.may_bound());
         Self {
             shared: Arc::new(Shared {
@@ -162,7 +164,8 @@ impl Balancer {
         }
     }
 
-    /// Publishes a newer snapshot with its picker, built on the calling thread, and confirms it.
+    /// Publishes a newer snapshot with its picker, built on the calling thread, and confirms it. Where a picker takes its
+    /// time to build, one that serves until then is published before it; see [`Policy`].
     /// One that is older than what is published is left aside; returns whether it was taken.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> bool {
         // A build that panicked left nothing behind under the lock.
@@ -307,9 +310,24 @@ impl Balancer {
 impl Shared {
     /// Builds and publishes; called with the lock held.
     fn rebuild(&self, snapshot: Arc<Snapshot>, ordinal: Ordinal) {
-        let before = self.current.load();
-        let current = Current::build(&self.settings, snapshot, self.seed, ordinal, Some(&before));
+        let before = self.current.load_full();
+        let build = |serves_on| {
+            let snapshot = Arc::clone(&snapshot);
+            Current::build(&self.settings, snapshot, self.seed, ordinal, (Some(&before), serves_on))
+        };
+        let current = build(true);
+        if current.layout.as_ref().is_some_and(Layout::is_interim) {
+            // What changed is known to picks from here on, and a new table may take its time.
+            self.put(current);
+            self.put(build(false));
+        } else {
+            self.put(current);
+        }
         drop(before);
+        self.retired.sweep();
+    }
+
+    fn put(&self, current: Current) {
         self.retired.keep(self.current.swap(Arc::new(current)));
     }
 
@@ -330,15 +348,20 @@ impl Current {
         snapshot: Arc<Snapshot>,
         seed: u64,
         ordinal: Ordinal,
-        before: Option<&Self>,
+        (before, serves_on): (Option<&Self>, bool),
     ) -> Self {
         let mut subset = Subset::default();
-        let layout =
-            Layout::build(settings, &snapshot, seed, before.and_then(|before| before.layout.as_ref()), |whole| {
+        let layout = Layout::build(
+            settings,
+            &snapshot,
+            seed,
+            (before.and_then(|before| before.layout.as_ref()), serves_on),
+            |whole| {
                 let size = settings.subset?;
                 subset = before.map_or(&subset, |before| &before.subset).follow(whole, size as usize);
                 Some(subset.chosen(ordinal).collect())
-            });
+            },
+        );
         Self { snapshot, layout, subset }
     }
 

@@ -98,10 +98,10 @@ pub trait Picker: Send + Sync {
     /// [`Worker::allows`] before it answers with an endpoint. A position that nobody has counts as `None`.
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
 
-    /// Builds the picker of a later group of the same service, where that takes less than building it anew; it has to choose
-    /// as one that is built anew. None, the default, where it does not.
-    fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
-        let _ = group;
+    /// Builds the picker of the group `now` of the same service, where that takes less than building it anew; `before` is the
+    /// group that this one was built for. None, the default, where it does not.
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        let _ = (before, now);
         None
     }
 
@@ -111,6 +111,27 @@ pub trait Picker: Send + Sync {
     fn bound(&self, position: usize) -> Option<u32> {
         let _ = position;
         None
+    }
+}
+
+/// A picker that was built from an earlier one.
+pub struct Follower {
+    pub(super) picker: Box<dyn Picker>,
+    pub(super) lasts: bool,
+}
+
+impl Follower {
+    /// Hands over a picker that chooses as one that is built anew.
+    #[must_use]
+    pub fn lasting(picker: impl Picker + 'static) -> Self {
+        Self { picker: Box::new(picker), lasts: true }
+    }
+
+    /// Hands over a picker that knows of every change, but serves only until one is built anew, which begins at once: it
+    /// would grow too large, or chooses a little differently.
+    #[must_use]
+    pub fn interim(picker: impl Picker + 'static) -> Self {
+        Self { picker: Box::new(picker), lasts: false }
     }
 }
 

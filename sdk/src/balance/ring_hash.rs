@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::group::Group;
 use super::hash;
-use super::picker::{Ask, Picker, Worker};
+use super::picker::{Ask, Follower, Picker, Worker};
 use super::ring::{Ring, sort_spread};
 use super::sleepers::{Laid, Sleepers};
 use crate::endpoint::Endpoint;
@@ -129,9 +129,10 @@ impl Picker for RingHash {
         self.onward(key, group, ask, worker)
     }
 
-    fn follow(&self, group: &Group) -> Option<Box<dyn Picker>> {
-        let (laid, sleepers) = self.laid.as_ref()?.follow(&self.sleepers, group)?;
-        Some(Box::new(Self { ring: Arc::clone(&self.ring), shift: self.shift, laid: Some(laid), sleepers }))
+    fn follow(&self, _: &Group, now: &Group) -> Option<Follower> {
+        let (laid, sleepers) = self.laid.as_ref()?.follow(&self.sleepers, now)?;
+        let ring = Arc::clone(&self.ring);
+        Some(Follower::lasting(Self { ring, shift: self.shift, laid: Some(laid), sleepers }))
     }
 }
 
@@ -282,6 +283,7 @@ mod tests {
             let mut snapshot = Arc::new(Snapshot::empty("web").next((0..40).map(|n| row(n, 1)), 1));
             let first = Group::whole(Arc::clone(&snapshot));
             let mut current: Box<dyn Picker> = Box::new(RingHash::ketama(&first, 20).unwrap());
+            let mut before = first;
             for (n, event) in events {
                 let id = format!("{n:02}");
                 snapshot = Arc::new(match event {
@@ -291,7 +293,8 @@ mod tests {
                 });
                 let group = Group::whole(Arc::clone(&snapshot));
                 let anew: Box<dyn Picker> = Box::new(RingHash::ketama(&group, 20).unwrap());
-                let follower = current.follow(&group);
+                let follower = current.follow(&before, &group).map(|follower| follower.picker);
+                before = group.clone();
                 current = follower.unwrap_or_else(|| Box::new(RingHash::ketama(&group, 20).unwrap()));
                 let turns = AtomicU64::new(7);
                 let tried = snapshot.members().iter().take(3).map(|member| member.stats().key()).collect::<Vec<_>>();
@@ -309,8 +312,9 @@ mod tests {
     fn who_falls_ill_or_leaves_costs_no_new_ring() {
         let row = |n: u32, weight| Endpoint::new(&format!("{n}"), "10.0.0.1", 1000 + n as u16).weighted(weight, 1);
         let all = Snapshot::empty("web").next((0..24).map(|n| row(n, 1)), 1);
-        let ring = ketama(&Group::whole(Arc::new(all.next((0..24).map(|n| row(n, 1)), 1))));
-        let follows = |snapshot: Snapshot| ring.follow(&Group::whole(Arc::new(snapshot))).is_some();
+        let first = Group::whole(Arc::new(all.next((0..24).map(|n| row(n, 1)), 1)));
+        let ring = ketama(&first);
+        let follows = |snapshot: Snapshot| ring.follow(&first, &Group::whole(Arc::new(snapshot))).is_some();
         assert!(follows(all.changed([row(3, 0)], &[("5", "")], 2)));
         assert!(follows(all.changed([row(3, 0), row(4, 0), row(5, 0)], &[], 2)));
         assert!(!follows(all.changed([row(3, 0), row(4, 0), row(5, 0), row(6, 0)], &[], 2)), "more than one in eight");

@@ -4,16 +4,18 @@
 //! order that differs per client so that clients do not walk in lock-step; for smooth weighted one
 //! slot per share, spread as evenly as the shares allow. A pick is a turn and one load. Someone left
 //! out costs another turn, not the next slot: taking the next slot would give the neighbour of a dead
-//! endpoint twice its load. Of many endpoints round robin keeps no list: it goes round in steps of a client's own
+//! endpoint twice its load. Who comes, leaves or weighs something else is edited into the order as it is copied; see
+//! `edits`. Of many endpoints round robin keeps no list: it goes round in steps of a client's own
 //! length that has no divisor in common with their number, so that it comes to everybody once a round.
 
+use super::edits::{Density, edit};
 use super::group::Group;
 use super::hash;
 use super::modulo::Modulo;
-use super::picker::{Ask, Picker, Worker};
+use super::picker::{Ask, Follower, Picker, Worker};
 
 /// Slots a weighted schedule may always have, and at the same time the inverse of its precision.
-const SLOTS_MIN: u64 = 4096;
+pub(super) const SLOTS_MIN: u64 = 4096;
 /// Slots for one endpoint and beyond which precision gives way to memory.
 const SLOTS_PER_ENDPOINT: u64 = 4;
 /// Most slots a schedule grows to so that a very light endpoint still gets one.
@@ -28,24 +30,39 @@ const TURNS_MAX: u32 = 16;
 pub(super) struct Schedule {
     slots: Box<[u32]>,
     modulo: Modulo,
+    /// None where weights do not count.
+    density: Option<Density>,
 }
 
 impl Schedule {
     /// Lays out plain round robin over a list; `None` when nobody is eligible.
     fn equal(group: &Group, seed: u64) -> Option<Self> {
-        Self::walk(shuffled(group, seed).map(|(position, _)| position).collect())
+        Self::walk(shuffled(group, seed).map(|(position, _)| position).collect(), None)
     }
 
     /// Lays out smooth weighted round robin; `None` when nobody is eligible.
     pub(super) fn weighted(group: &Group, seed: u64) -> Option<Self> {
         let (positions, weights): (Vec<u32>, Vec<u32>) = shuffled(group, seed).unzip();
-        let order = interleave(&shares(&weights), seed as u32);
-        Self::walk(order.into_iter().map(|rank| positions[rank as usize]).collect())
+        let shares = shares(&weights);
+        let order = interleave(&shares, seed as u32);
+        let density = Density::of(&weights, &shares, seed);
+        Self::walk(order.into_iter().map(|rank| positions[rank as usize]).collect(), Some(density))
     }
 
-    fn walk(slots: Box<[u32]>) -> Option<Self> {
+    /// Edits what changed into the order; says too whether the order is worn by many edits.
+    pub(super) fn edited(&self, before: &Group, now: &Group) -> Option<(Self, bool)> {
+        let (slots, density, is_worn) = edit(&self.slots, self.density.as_ref()?, before, now)?;
+        Self::walk(slots.into(), Some(density)).map(|edited| (edited, is_worn))
+    }
+
+    #[cfg(test)]
+    pub(super) fn round(&self) -> &[u32] {
+        &self.slots
+    }
+
+    fn walk(slots: Box<[u32]>, density: Option<Density>) -> Option<Self> {
         let len = u32::try_from(slots.len()).ok().filter(|len| *len > 0)?;
-        Some(Self { slots, modulo: Modulo::by(len) })
+        Some(Self { slots, modulo: Modulo::by(len), density })
     }
 }
 
@@ -77,6 +94,11 @@ impl Schedule {
         }
         let start = self.modulo.of(turn as u32) % group.len().max(1);
         worker.first_allowed(group, ask, start)
+    }
+
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        let (follower, is_worn) = self.edited(before, now)?;
+        Some(if is_worn { Follower::interim(follower) } else { Follower::lasting(follower) })
     }
 }
 

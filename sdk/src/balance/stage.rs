@@ -19,12 +19,14 @@ const CLAIMS_MAX: usize = 4;
 pub(super) struct Stage {
     group: Group,
     picker: Box<dyn Picker>,
+    /// Whether the picker only serves until one is built anew.
+    interim: bool,
     ramp: Option<Ramp>,
 }
 
 impl Stage {
-    /// Builds it; none when the group is empty. `before` is the stage that this one follows in its place, if there is one,
-    /// and `ramps` are all that there were.
+    /// Builds it; none when the group is empty. `before` is the stage whose picker may serve on in its place, if there is
+    /// one, and `ramps` are all that there were.
     pub(super) fn build(
         policy: &Policy,
         group: Group,
@@ -32,15 +34,24 @@ impl Stage {
         slow_start: Option<&SlowStart>,
         (before, ramps): (Option<&Self>, &[&Ramp]),
     ) -> Option<Self> {
-        let follower = before.and_then(|before| before.picker.follow(&group));
-        let picker = follower.or_else(|| policy.build(&group, seed))?;
+        let follower =
+            before.filter(|_| !group.is_empty()).and_then(|before| before.picker.follow(&before.group, &group));
+        let (picker, interim) = match follower {
+            Some(follower) => (follower.picker, !follower.lasts),
+            None => (policy.build(&group, seed)?, false),
+        };
         let ramp = slow_start.and_then(|rule| Ramp::build(rule, policy, &group, ramps));
-        Some(Self { group, picker, ramp })
+        Some(Self { group, picker, interim, ramp })
     }
 
     #[inline]
     pub(super) fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// Says whether one is to be built anew.
+    pub(super) fn is_interim(&self) -> bool {
+        self.interim
     }
 
     pub(super) fn ramp(&self) -> Option<&Ramp> {
