@@ -4,21 +4,23 @@
 //! the policy wants one. "local" is the same by a worker's own handle. "+guard" is "pick" and also counts the call
 //! in flight, holds the endpoint, records a success (timed where the policy wants to know) and lets go.
 //! Rounds of all policies are interleaved and the median round is printed, in time that the thread had a processor, so
-//! that neighbours on the machine disturb little, and all alike. "build" is the first picker; "update" is one changed
-//! row: snapshot, picker and publication, until the row is visible and the old snapshot is gone.
+//! that neighbours on the machine disturb little, and all alike. "build" is the first picker; "update" is one row that
+//! leaves for its maintenance or comes back from it: snapshot, picker and publication, until all of it is done and the old
+//! snapshot is gone. What other changes cost, and how soon picks go by them, is the part `changes`.
 //!
-//! Arguments: numbers replace the sizes 10, 1000 and 100000; words restrict the parts (`table`, `bytes`, `bound`,
+//! Arguments: numbers replace the sizes 10, 1000 and 100000; words restrict the parts (`table`, `changes`, `bytes`, `bound`,
 //! `threads`, `updates`, `pingora`). pingora's part is a package of its own, compiled when it is first asked for.
 
 #![allow(clippy::print_stdout)]
 
+mod changes;
 mod load;
 mod peers;
 mod table;
 
 use rustix::time::{ClockId, clock_gettime};
 
-const PARTS: [&str; 6] = ["table", "bytes", "bound", "threads", "updates", "pingora"];
+const PARTS: [&str; 7] = ["table", "changes", "bytes", "bound", "threads", "updates", "pingora"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +30,9 @@ fn main() {
     let wanted = |part: &str| named.is_empty() || named.contains(&part);
     if wanted("table") {
         table::print(&sizes);
+    }
+    if wanted("changes") {
+        changes::print(&sizes);
     }
     if wanted("pingora") {
         peers::pingora(&sizes);
