@@ -36,6 +36,7 @@ mod dx_hash;
 mod edits;
 mod group;
 pub mod hash;
+mod late;
 mod layout;
 #[cfg(test)]
 mod layout_tests;

@@ -110,10 +110,44 @@ impl Ring {
         word & !self.place_bits
     }
 
-    /// Returns the owners of all points, from the key's own on and around.
-    pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = u32> {
-        let place = self.points.first_from(key);
-        (place..place + self.points.len()).map(|number| self.points.at(number).1)
+    /// Counts the points.
+    pub(super) fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Returns a point as hash (a narrow one in the upper half) and owner; after the last comes the first.
+    #[inline]
+    pub(super) fn at(&self, number: usize) -> (u64, u32) {
+        self.points.at(number)
+    }
+
+    /// Returns the number of the first point that is not below a key; that of none if all are.
+    pub(super) fn first_from(&self, key: u64) -> usize {
+        self.points.first_from(key)
+    }
+
+    /// Returns the same, sooner where points are spread evenly: looks around where it would be then.
+    pub(super) fn first_near(&self, key: u64) -> usize {
+        let len = self.len();
+        let guess = arc(key, len).0;
+        let below = |number: usize| self.at(number).0 < key;
+        // About how far off the guess is.
+        let mut reach = len.isqrt().max(1);
+        let (mut low, mut high) = (guess, guess);
+        while low > 0 && !below(low - 1) {
+            low = low.saturating_sub(reach);
+            reach *= 2;
+        }
+        while high < len && below(high) {
+            low = high;
+            high = (high + reach).min(len);
+            reach *= 2;
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if below(middle) { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 
     /// Returns all points in order, as hash and owner.
@@ -152,19 +186,18 @@ fn arc(hash: u64, lines: usize) -> (usize, u32) {
     ((scaled >> 32) as usize, scaled as u32)
 }
 
-/// Sorts words that are spread evenly, as hashes are: dealt out by their leading bits first, then within each few.
-pub(super) fn sort_spread(words: Vec<u64>) -> Vec<u64> {
+/// Sorts what is spread evenly by its leading word, as hashes are: dealt out by their leading bits first, then within each few.
+pub(super) fn sort_spread<T: Copy + Ord>(mut words: Vec<T>, lead: impl Fn(&T) -> u64) -> Vec<T> {
     /// Below this, and for what is left of a deal, the ordinary sort is as quick.
     const FEW: usize = 1024;
     if words.len() < FEW {
-        let mut words = words;
         words.sort_unstable();
         return words;
     }
     let shift = 64 - (words.len() / 8).ilog2();
     let mut ends = vec![0u32; 1 << (64 - shift)];
     for word in &words {
-        ends[(word >> shift) as usize] += 1;
+        ends[(lead(word) >> shift) as usize] += 1;
     }
     let mut total = 0;
     for end in &mut ends {
@@ -172,9 +205,9 @@ pub(super) fn sort_spread(words: Vec<u64>) -> Vec<u64> {
         // The beginning for now; moves to the end while words are dealt.
         *end = total - *end;
     }
-    let mut dealt = vec![0u64; words.len()];
+    let mut dealt = vec![words[0]; words.len()];
     for word in words {
-        let at = &mut ends[(word >> shift) as usize];
+        let at = &mut ends[(lead(&word) >> shift) as usize];
         dealt[*at as usize] = word;
         *at += 1;
     }
@@ -203,6 +236,12 @@ mod tests {
         proptest::collection::btree_map(hash, owner, 1..200)
     }
 
+    /// The owners of all points from a key's own on and around.
+    fn walk(ring: &Ring, key: u64) -> Vec<u32> {
+        let first = ring.first_from(key);
+        (first..first + ring.len()).map(|number| ring.at(number).1).collect()
+    }
+
     proptest! {
         #[test]
         fn a_look_up_finds_what_a_search_finds(points in hashes(), keys in proptest::collection::vec(any::<u64>(), 30)) {
@@ -215,10 +254,11 @@ mod tests {
             let beside = points.keys().flat_map(|hash| [hash.wrapping_sub(1), *hash, hash.wrapping_add(1)]);
             for key in beside.chain(keys).chain([0, u64::MAX]) {
                 prop_assert_eq!(wide.owner(key), due(&points, key)[0]);
-                prop_assert_eq!(wide.walk(key).collect::<Vec<_>>(), due(&points, key));
+                prop_assert_eq!(walk(&wide, key), due(&points, key));
+                prop_assert_eq!(wide.first_near(key), wide.first_from(key));
                 let key = key >> 32 << 32;
                 prop_assert_eq!(thin.owner(key), due(&narrow, key)[0]);
-                prop_assert_eq!(thin.walk(key).collect::<Vec<_>>(), due(&narrow, key));
+                prop_assert_eq!(walk(&thin, key), due(&narrow, key));
             }
         }
 
@@ -226,7 +266,7 @@ mod tests {
         fn dealing_sorts(words in proptest::collection::vec(any::<u64>(), 0..3000)) {
             let mut due = words.clone();
             due.sort_unstable();
-            prop_assert_eq!(sort_spread(words), due);
+            prop_assert_eq!(sort_spread(words, |word| *word), due);
         }
     }
 }

@@ -11,13 +11,20 @@
 //! many as their share says, counted along the order of id and node. A key belongs to the first point at or above its
 //! hash. Laid out by id instead of address it is what hashing over slots falls back to.
 
+//!
+//! A ring serves on while the set changes: whoever leaves is passed over, whoever comes has points beside it, and it answers
+//! as one that is laid out anew. Where too much has changed, or the points of all are others (of Envoy's ring, where their
+//! number hangs on who is there), it does so until a new one is laid out; then those who were there before have the number
+//! of points they had.
+
 use std::sync::Arc;
 
 use super::group::Group;
 use super::hash;
+use super::late::{self, Comer, Late};
 use super::picker::{Ask, Follower, Picker, Worker};
 use super::ring::{Ring, sort_spread};
-use super::sleepers::{Laid, Sleepers};
+use super::sleepers::{Laid, Sleepers, changed_rows};
 use crate::endpoint::Endpoint;
 
 /// Points on a ring at most: 1.6 GB of them. Beyond, every endpoint's points shrink alike.
@@ -27,90 +34,156 @@ const WALK_MAX: usize = 512;
 /// Points per endpoint of a ring by id; balance and disruption as nginx's ring has them.
 const POINTS_BY_ID: u64 = 160;
 
+/// Points beside the ring for good: one in so many, and at most so many in all,
+const LATE_SHARE: usize = 32;
+const LATE_MAX: usize = 40_960;
+/// but of a small ring so many as long as they are not more than one in so many.
+const LATE_FEW: usize = 1280;
+const LATE_FEW_SHARE: usize = 8;
+/// So many times as many serve until there is a new ring.
+const LATE_FOR_NOW: usize = 4;
+
 /// Looks keys up on a ring.
 #[derive(Debug)]
 pub(super) struct RingHash {
     ring: Arc<Ring>,
+    rule: Rule,
     /// What brings an ask's hash to the width of the ring: 32 for the narrow one, else 0.
     shift: u32,
-    /// Whom the ring was laid out for, if everybody's points are where they are whoever else is there.
+    /// None for a choice of its own.
     laid: Option<Laid>,
     sleepers: Sleepers,
+    late: Option<Late>,
+}
+
+/// Says who has how many points, and where.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// nginx's, with so many points per unit of weight.
+    Ketama(u32),
+    /// Envoy's, with so many points at least and at most.
+    Envoy(u64, u64),
+    /// Envoy's by id and node, with a zero byte between.
+    ById,
+}
+
+impl Rule {
+    fn is_narrow(self) -> bool {
+        matches!(self, Self::Ketama(_))
+    }
+
+    /// Returns how many points each in a group has, by position.
+    fn points(self, group: &Group) -> Vec<u32> {
+        let mut points = vec![0; group.snapshot().weights().len()];
+        match self {
+            Self::Ketama(per_unit) => {
+                let full = |weight: u32| u64::from(weight) * u64::from(per_unit.max(1));
+                let wanted: u64 = group.weighted().map(|(_, weight)| full(weight)).sum();
+                for (position, weight) in group.weighted() {
+                    points[position as usize] = if wanted <= POINTS_MAX {
+                        full(weight) as u32
+                    } else {
+                        (u128::from(full(weight)) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u32
+                    };
+                }
+            }
+            Self::Envoy(least, most) => shares(group, least, most, &mut points),
+            Self::ById => shares(group, u64::from(group.len()) * POINTS_BY_ID, POINTS_MAX, &mut points),
+        }
+        points
+    }
+
+    /// Tells the hashes of an endpoint's points, in the upper half on the narrow ring.
+    fn hashes(self, endpoint: &Endpoint, points: u32, put: &mut dyn FnMut(u64)) {
+        let mut text = match self {
+            Self::Ketama(_) => {
+                let base = base(endpoint.host(), endpoint.port());
+                let mut hash = 0;
+                for _ in 0..points {
+                    hash = !hash::update_word(base, hash);
+                    put(u64::from(hash) << 32);
+                }
+                return;
+            }
+            Self::Envoy(..) => endpoint.authority().as_bytes().to_vec(),
+            Self::ById => {
+                let (id, node) = endpoint.identity();
+                [id.as_bytes(), &[0], node.as_bytes()].concat()
+            }
+        };
+        text.push(b'_');
+        let len = text.len();
+        for number in 0..points {
+            text.truncate(len);
+            push_digits(&mut text, number.into());
+            put(hash::xx64(&text));
+        }
+    }
+}
+
+/// Counts the points of each on Envoy's ring.
+fn shares(group: &Group, least: u64, most: u64, points: &mut [u32]) {
+    let total: u64 = group.weighted().map(|(_, weight)| u64::from(weight)).sum();
+    let share = |weight: u32| f64::from(weight) / total as f64;
+    let Some(lightest) = group.weighted().map(|(_, weight)| share(weight)).reduce(f64::min) else { return };
+    let scale = ((lightest * least as f64).ceil() / lightest).min(most as f64);
+    // Running sums of numbers that are not whole, in Envoy's order, so that its roundings are ours. It sets points one by
+    // one while there are fewer than are due.
+    let (mut set, mut due) = (0.0, 0.0);
+    for (position, weight, _) in group.ordered() {
+        due += scale * share(weight);
+        let now = f64::max(set, f64::ceil(due));
+        points[position as usize] = (now - set) as u32;
+        set = now;
+    }
 }
 
 impl RingHash {
     /// Builds nginx's ring with `points` per unit of weight; `None` when nobody is there.
     pub(super) fn ketama(group: &Group, points: u32) -> Option<Self> {
-        let full = |weight: u32| u64::from(weight) * u64::from(points.max(1));
-        let wanted: u64 = group.weighted().map(|(_, weight)| full(weight)).sum();
-        let mut words = Vec::with_capacity(wanted.min(POINTS_MAX) as usize);
-        let mut positions = Vec::with_capacity(group.len() as usize);
-        for (rank, (position, weight, member)) in (0u64..).zip(group.ordered()) {
-            let share = if wanted <= POINTS_MAX {
-                full(weight)
-            } else {
-                (u128::from(full(weight)) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u64
-            };
-            let base = base(member.endpoint().host(), member.endpoint().port());
-            let mut hash = 0;
-            for _ in 0..share {
-                hash = !hash::update_word(base, hash);
-                words.push(u64::from(hash) << 32 | rank);
-            }
-            positions.push(position);
-        }
-        let mut words = sort_spread(words);
-        // Ranks decided who comes first at one place; from here on positions are what is wanted.
-        for word in &mut words {
-            *word = *word >> 32 << 32 | u64::from(positions[*word as u32 as usize]);
-        }
-        let laid = if wanted <= POINTS_MAX { Laid::of(group) } else { None };
-        let ring = Arc::new(Ring::narrow(words)?);
-        Some(Self { ring, shift: 32, laid, sleepers: Sleepers::default() })
+        Self::lay(group, Rule::Ketama(points))
     }
 
     /// Builds Envoy's ring; `None` when nobody is there.
     pub(super) fn envoy(group: &Group, points_min: u32, points_max: u32) -> Option<Self> {
-        let address = |endpoint: &Endpoint| endpoint.authority().as_bytes().to_vec();
-        Self::shares(group, points_min.into(), u64::from(points_max).min(POINTS_MAX), address)
+        Self::lay(group, Rule::Envoy(points_min.into(), u64::from(points_max).min(POINTS_MAX)))
     }
 
-    /// Builds Envoy's ring by id and node, with a zero byte between; `None` when nobody is there.
+    /// Builds Envoy's ring by id and node; `None` when nobody is there.
     pub(super) fn by_id(group: &Group) -> Option<Self> {
-        let wanted = u64::from(group.len()) * POINTS_BY_ID;
-        Self::shares(group, wanted, POINTS_MAX, |endpoint| {
-            let (id, node) = endpoint.identity();
-            [id.as_bytes(), &[0], node.as_bytes()].concat()
-        })
+        Self::lay(group, Rule::ById)
     }
 
-    fn shares(group: &Group, least: u64, most: u64, name: impl Fn(&Endpoint) -> Vec<u8>) -> Option<Self> {
-        let total: u64 = group.weighted().map(|(_, weight)| u64::from(weight)).sum();
-        let share = |weight: u32| f64::from(weight) / total as f64;
-        let lightest = group.weighted().map(|(_, weight)| share(weight)).reduce(f64::min)?;
-        let scale = ((lightest * least as f64).ceil() / lightest).min(most as f64);
-        let mut points = Vec::with_capacity(scale.ceil() as usize);
-        // Running sums of numbers that are not whole, in Envoy's order, so that its roundings are ours.
-        let (mut set, mut due) = (0.0, 0.0);
-        for (position, weight, member) in group.ordered() {
-            let mut text = name(member.endpoint());
-            text.push(b'_');
-            let len = text.len();
-            due += scale * share(weight);
-            let mut number = 0u64;
-            while set < due {
-                text.truncate(len);
-                push_digits(&mut text, number);
-                points.push((hash::xx64(&text), position));
-                number += 1;
-                set += 1.0;
+    fn lay(group: &Group, rule: Rule) -> Option<Self> {
+        let points = rule.points(group);
+        let len = points.iter().map(|points| *points as usize).sum();
+        // Ranks decide who comes first at one place; from there on positions are what is wanted.
+        let ranked = (0u32..).zip(group.ordered());
+        let positions: Vec<u32> = group.ordered().map(|(position, ..)| position).collect();
+        let (ring, shift) = if rule.is_narrow() {
+            let mut words = Vec::with_capacity(len);
+            for (rank, (position, _, member)) in ranked {
+                let put = &mut |hash| words.push(hash | u64::from(rank));
+                rule.hashes(member.endpoint(), points[position as usize], put);
             }
-        }
-        // Stable: of two equal points the earlier endpoint's comes first.
-        points.sort_by_key(|(hash, _)| *hash);
-        // How many points somebody has hangs on who else is there.
-        let ring = Arc::new(Ring::wide(points)?);
-        Some(Self { ring, shift: 0, laid: None, sleepers: Sleepers::default() })
+            let mut words = sort_spread(words, |word| *word);
+            for word in &mut words {
+                *word = *word >> 32 << 32 | u64::from(positions[*word as u32 as usize]);
+            }
+            (Ring::narrow(words)?, 32)
+        } else {
+            let mut words = Vec::with_capacity(len);
+            for (rank, (position, _, member)) in ranked {
+                rule.hashes(member.endpoint(), points[position as usize], &mut |hash| words.push((hash, rank)));
+            }
+            let mut words = sort_spread(words, |(hash, _)| *hash);
+            for (_, rank) in &mut words {
+                *rank = positions[*rank as usize];
+            }
+            (Ring::wide(words)?, 0)
+        };
+        let laid = Laid::of(group, points);
+        Some(Self { ring: Arc::new(ring), rule, shift, laid, sleepers: Sleepers::default(), late: None })
     }
 }
 
@@ -121,6 +194,9 @@ impl Picker for RingHash {
         let hash = ask.hashed().unwrap_or_else(|| worker.random());
         let key = hash << self.shift;
         if worker.is_open() {
+            if let Some(owner) = self.late.as_ref().and_then(|late| late.owner(key)) {
+                return Some(owner as usize);
+            }
             let owner = self.ring.owner(key) as usize;
             if !self.sleepers.has(owner) {
                 return Some(owner);
@@ -129,19 +205,63 @@ impl Picker for RingHash {
         self.onward(key, group, ask, worker)
     }
 
-    fn follow(&self, _: &Group, now: &Group) -> Option<Follower> {
-        let (laid, sleepers) = self.laid.as_ref()?.follow(&self.sleepers, now)?;
-        let ring = Arc::clone(&self.ring);
-        Some(Follower::lasting(Self { ring, shift: self.shift, laid: Some(laid), sleepers }))
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        let (follower, lasts) = self.changed(before, now)?;
+        Some(if lasts { Follower::lasting(follower) } else { Follower::interim(follower) })
     }
 }
 
 impl RingHash {
+    /// Serves on for a later group; says too whether it chooses as a new one, and may do so for good.
+    fn changed(&self, before: &Group, now: &Group) -> Option<(Self, bool)> {
+        let laid = self.laid.as_ref().filter(|_| before.is_whole() && now.is_whole())?;
+        let points = self.rule.points(now);
+        let due = |position: usize| points.get(position).copied().unwrap_or(0);
+        let mut sleepers = self.sleepers.clone();
+        let mut comers = self.late.as_ref().map_or_else(Vec::new, |late| late.comers().to_vec());
+        for position in changed_rows(before, now) {
+            let key = now.stats(position).map(|stats| stats.key());
+            let comer = key.map(|key| Comer { position: position as u32, key, points: due(position) });
+            let is_laid = |comer: &Comer| laid.knows(position, comer.key) && laid.parts()[position] == comer.points;
+            let is_awake = comer.as_ref().is_some_and(is_laid);
+            laid.set(&mut sleepers, position, !is_awake);
+            let comer = comer.filter(|comer| comer.points > 0 && !is_awake);
+            match (comers.binary_search_by_key(&position, |comer| comer.position as usize), comer) {
+                (Ok(at), Some(comer)) => comers[at] = comer,
+                (Ok(at), None) => drop(comers.remove(at)),
+                (Err(at), Some(comer)) => comers.insert(at, comer),
+                (Err(_), None) => {}
+            }
+        }
+        let late_len: u64 = comers.iter().map(|comer| u64::from(comer.points)).sum();
+        let ring_len = self.ring.len();
+        let late_max = (ring_len / LATE_FEW_SHARE).min(LATE_FEW).max(ring_len / LATE_SHARE).min(LATE_MAX);
+        if late_len > (late_max * LATE_FOR_NOW) as u64 || !laid.bears_for_now(&sleepers) {
+            return None;
+        }
+        // Whether everybody has as many points as are due: whoever's row is the same, too.
+        let is_late = |position: usize| {
+            let comer = comers.binary_search_by_key(&position, |comer| comer.position as usize);
+            comer.is_ok() || (due(position) == 0 && sleepers.has(position))
+        };
+        let same = |position: usize| laid.parts().get(position).copied().unwrap_or(0) == due(position);
+        let is_exact = comers.iter().all(|comer| comer.points == due(comer.position as usize))
+            && (0..points.len().max(laid.parts().len())).all(|position| same(position) || is_late(position));
+        let lasts = is_exact && late_len <= late_max as u64 && laid.bears(&sleepers);
+        let hashes = |comer: &Comer, put: &mut dyn FnMut(u64)| {
+            if let Some(member) = now.snapshot().member(comer.position as usize) {
+                self.rule.hashes(member.endpoint(), comer.points, put);
+            }
+        };
+        let late = Late::build(comers, self.late.as_ref(), (&self.ring, &sleepers), now, hashes);
+        let (ring, laid) = (Arc::clone(&self.ring), Some(laid.clone()));
+        Some((Self { ring, rule: self.rule, shift: self.shift, laid, sleepers, late }, lasts))
+    }
+
     /// Looks onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.
     #[inline(never)]
     fn onward(&self, key: u64, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let onward = self.ring.walk(key).map(|owner| owner as usize);
-        let onward = onward.filter(|position| !self.sleepers.has(*position)).take(WALK_MAX);
+        let onward = late::walk((&self.ring, &self.sleepers), self.late.as_ref(), key).take(WALK_MAX);
         let mut allowed = onward.filter(|position| worker.allows(group, ask, *position));
         allowed.next().or_else(|| {
             let start = hash::below((key >> self.shift) as u32, group.len());
@@ -255,7 +375,7 @@ mod tests {
         }
     }
 
-    /// What may happen to an endpoint of a set.
+    /// What may happen to an endpoint of a set, or to one that comes.
     #[derive(Clone, Copy, Debug)]
     enum Event {
         Weight(u32),
@@ -266,24 +386,27 @@ mod tests {
     fn event() -> impl Strategy<Value = (usize, Event)> {
         let event = prop_oneof![
             4 => Just(Event::Weight(0)),
-            4 => Just(Event::Weight(1)),
+            5 => Just(Event::Weight(1)),
             1 => Just(Event::Weight(2)),
             2 => Just(Event::Leave),
             1 => Just(Event::Move),
         ];
-        (0usize..40, event)
+        (0usize..46, event)
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn a_ring_that_serves_on_chooses_as_a_new_one(events in proptest::collection::vec(event(), 1..40)) {
+        fn a_ring_that_serves_on_chooses_as_a_new_one(
+            events in proptest::collection::vec(event(), 1..40),
+            // Of the last the number of points changes for all, now and then.
+            rule in prop_oneof![2 => Just(Rule::Ketama(20)), 1 => Just(Rule::Envoy(700, 8000)), 1 => Just(Rule::ById)],
+        ) {
             let row = |n: usize, weight| Endpoint::new(&format!("{n:02}"), &format!("10.0.0.{n}"), 80).weighted(weight, 1);
             let mut snapshot = Arc::new(Snapshot::empty("web").next((0..40).map(|n| row(n, 1)), 1));
-            let first = Group::whole(Arc::clone(&snapshot));
-            let mut current: Box<dyn Picker> = Box::new(RingHash::ketama(&first, 20).unwrap());
-            let mut before = first;
+            let mut before = Group::whole(Arc::clone(&snapshot));
+            let mut current = RingHash::lay(&before, rule).unwrap();
             for (n, event) in events {
                 let id = format!("{n:02}");
                 snapshot = Arc::new(match event {
@@ -292,33 +415,66 @@ mod tests {
                     Event::Move => snapshot.changed([Endpoint::new(&id, "10.0.1.1", 8000 + n as u16)], &[], 2),
                 });
                 let group = Group::whole(Arc::clone(&snapshot));
-                let anew: Box<dyn Picker> = Box::new(RingHash::ketama(&group, 20).unwrap());
-                let follower = current.follow(&before, &group).map(|follower| follower.picker);
-                before = group.clone();
-                current = follower.unwrap_or_else(|| Box::new(RingHash::ketama(&group, 20).unwrap()));
+                let Some(anew) = RingHash::lay(&group, rule) else { break };
+                let (follower, lasts) = match current.changed(&before, &group) {
+                    Some(follower) => follower,
+                    None => (RingHash::lay(&group, rule).unwrap(), true),
+                };
                 let turns = AtomicU64::new(7);
                 let tried = snapshot.members().iter().take(3).map(|member| member.stats().key()).collect::<Vec<_>>();
                 for hash in (0..300u64).map(hash::mix) {
                     for ask in [Ask::hash(hash), Ask::hash(hash).without(&tried)] {
-                        let chosen = |picker: &dyn Picker| picker.pick(&group, &ask, &mut Worker::new(&turns, &group, &ask));
-                        prop_assert_eq!(chosen(&*current), chosen(&*anew));
+                        let chosen = |picker: &RingHash| picker.pick(&group, &ask, &mut Worker::new(&turns, &group, &ask));
+                        let chosen = [&follower, &anew].map(chosen);
+                        if lasts {
+                            prop_assert_eq!(chosen[0], chosen[1]);
+                        }
+                        prop_assert!(chosen[0].is_some_and(|position| snapshot.weights()[position] > 0));
                     }
                 }
+                // The one that serves for the time being may do so for longer.
+                current = if lasts || n % 2 == 0 { follower } else { anew };
+                before = group;
             }
         }
     }
 
     #[test]
-    fn who_falls_ill_or_leaves_costs_no_new_ring() {
+    fn a_few_changes_cost_no_new_ring() {
         let row = |n: u32, weight| Endpoint::new(&format!("{n}"), "10.0.0.1", 1000 + n as u16).weighted(weight, 1);
-        let all = Snapshot::empty("web").next((0..24).map(|n| row(n, 1)), 1);
-        let first = Group::whole(Arc::new(all.next((0..24).map(|n| row(n, 1)), 1)));
+        let all = Snapshot::empty("web").next((0..64).map(|n| row(n, 1)), 1);
+        let first = Group::whole(Arc::new(all.next((0..64).map(|n| row(n, 1)), 1)));
         let ring = ketama(&first);
-        let follows = |snapshot: Snapshot| ring.follow(&first, &Group::whole(Arc::new(snapshot))).is_some();
-        assert!(follows(all.changed([row(3, 0)], &[("5", "")], 2)));
-        assert!(follows(all.changed([row(3, 0), row(4, 0), row(5, 0)], &[], 2)));
-        assert!(!follows(all.changed([row(3, 0), row(4, 0), row(5, 0), row(6, 0)], &[], 2)), "more than one in eight");
-        assert!(!follows(all.changed([row(99, 1)], &[], 2)), "a new one has points");
+        let lasts =
+            |snapshot: Snapshot| ring.changed(&first, &Group::whole(Arc::new(snapshot))).map(|(_, lasts)| lasts);
+        assert_eq!(lasts(all.changed([row(3, 0)], &[("5", "")], 2)), Some(true));
+        assert_eq!(lasts(all.changed((0..8).map(|n| row(n, 0)), &[], 2)), Some(true));
+        assert_eq!(lasts(all.changed((0..9).map(|n| row(n, 0)), &[], 2)), Some(false), "more than one in eight");
+        assert_eq!(lasts(all.changed((0..33).map(|n| row(n, 0)), &[], 2)), None, "more than half");
+        assert_eq!(lasts(all.changed([row(99, 1), row(7, 2)], &[], 2)), Some(true));
+        assert_eq!(lasts(all.changed((90..98).map(|n| row(n, 1)), &[], 2)), Some(true));
+        assert_eq!(
+            lasts(all.changed((90..99).map(|n| row(n, 1)), &[], 2)),
+            Some(false),
+            "more than one point in eight"
+        );
+    }
+
+    #[test]
+    fn a_balancer_knows_of_what_the_ring_does_not_follow() {
+        let row = |n: u32| Endpoint::new(&format!("{n:03}"), "10.0.0.1", 1000 + n as u16);
+        for policy in [Policy::RING_HASH, Policy::ENVOY_RING] {
+            let balancer = Balancer::new(policy.clone(), Arc::new(Snapshot::empty("web").next((0..30).map(row), 1)));
+            for (put, gone) in [(60, "003"), (61, "004"), (62, "060")] {
+                balancer.publish(Arc::new(balancer.snapshot().changed([row(put)], &[(gone, "")], 2)));
+                let anew = Balancer::new(policy.clone(), Arc::clone(&balancer.snapshot()));
+                for hash in (0..2000u64).map(hash::mix) {
+                    let owner =
+                        |balancer: &Balancer| balancer.choose(&Ask::hash(hash), |m| m.endpoint().id().to_owned());
+                    assert_eq!(owner(&balancer).unwrap(), owner(&anew).unwrap());
+                }
+            }
+        }
     }
 
     #[test]

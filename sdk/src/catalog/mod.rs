@@ -14,7 +14,6 @@ mod store;
 mod sweep;
 
 pub use change::Change;
-pub(crate) use chunk::Footprint;
 pub use chunk::Member;
 pub use fixed::Catalog;
 pub use members::Members;
