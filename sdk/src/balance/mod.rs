@@ -56,6 +56,7 @@ mod rendezvous;
 mod retire;
 mod ring;
 mod ring_hash;
+mod rule;
 mod schedule;
 mod seat;
 mod settings;

@@ -74,6 +74,11 @@ impl Picker for Schedule {
         }
         self.search(group, ask, worker)
     }
+
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        let (follower, is_worn) = self.edited(before, now)?;
+        Some(if is_worn { Follower::interim(follower) } else { Follower::lasting(follower) })
+    }
 }
 
 impl Schedule {
@@ -94,11 +99,6 @@ impl Schedule {
         }
         let start = self.modulo.of(turn as u32) % group.len().max(1);
         worker.first_allowed(group, ask, start)
-    }
-
-    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
-        let (follower, is_worn) = self.edited(before, now)?;
-        Some(if is_worn { Follower::interim(follower) } else { Follower::lasting(follower) })
     }
 }
 
