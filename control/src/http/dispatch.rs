@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use callboard_proto::api::meta::TOKEN;
 use callboard_proto::api::query::Params;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, EXPECT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 
@@ -33,13 +33,15 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>, peer: Option<I
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(http::header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
+    // HTTP/2 ends a stream without its connection, and who waits to be asked for a body sends none.
+    let sends_on = parts.version <= Version::HTTP_11 && !parts.headers.contains_key(EXPECT);
     let mut body = Some((body, length));
     let (route, mut response) = answer(api, parts, &mut body, peer, begun).await;
     let cut = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
     if cut || body.as_ref().is_some_and(|(_, length)| length.is_some_and(|length| length > LEFT_MAX)) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some((body, _)) = body.filter(|(body, _)| !body.is_end_stream()) {
+    if let Some((body, _)) = body.filter(|(body, _)| sends_on && !body.is_end_stream()) {
         linger::body(body);
     }
     for (name, value) in &api.rules.load().response_headers {
