@@ -45,6 +45,19 @@ fn signals_stop_it_in_good_order() {
     }
 }
 
+/// What an idle node has written itself, which no other process shares and nothing can take away, is a few megabytes;
+/// the bound leaves room for a build without optimization and for a machine with many threads.
+#[test]
+fn an_idle_node_is_small() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let node = Node::durable(folder.path());
+    let _ = node.http.put("/v1/kv/a", "kept").ok();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.process.pid())).expect("the node runs");
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let own: u64 = own.unwrap_or_else(|| panic!("no RssAnon in {status}"));
+    assert!(own < 16 * 1024, "{own} kB");
+}
+
 #[test]
 fn it_shows_metrics_and_a_console() {
     let node = Node::dev();

@@ -47,11 +47,23 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
 }
 
 /// Resident memory of a process, in bytes.
-pub(crate) fn resident(pid: u32) -> Result<u64> {
+pub(crate) struct Resident {
+    pub(crate) all: u64,
+    /// What it wrote itself: heap, stacks, tables.
+    pub(crate) own: u64,
+    /// Pages of files, nearly all of them its code: shared by all who run it, and read again when they were taken away.
+    pub(crate) files: u64,
+}
+
+/// Reads how much of a process is in memory.
+pub(crate) fn resident(pid: u32) -> Result<Resident> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1024)
+    let bytes = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
+    };
+    Ok(Resident { all: bytes("VmRSS:")?, own: bytes("RssAnon:")?, files: bytes("RssFile:")? })
 }
 
 /// How many 4 KiB appends a second the disk makes durable, one after the other: the floor under every write.
