@@ -58,10 +58,7 @@ impl Registry {
             let same = known.is_some_and(|known| known.rules == policy.rules && known.name == policy.name);
             let taken = self.acl_policy_named(&policy.name).is_some_and(|other| other.id != policy.id);
             if !same && !taken {
-                let created = known.map(|known| known.created);
-                let modified = self.acl_touch(AclTopic::Policies, change);
-                let policy = PolicyRow { created: created.unwrap_or(modified), modified, ..policy };
-                self.acl.policies.insert(policy.id.clone(), Arc::new(policy));
+                self.acl_store_policy(policy, change);
             }
         }
         if let Some(token) = management
@@ -175,14 +172,19 @@ impl Registry {
         if known.as_deref() == Some(&policy) {
             return Ok(());
         }
+        self.acl_store_policy(policy, change);
+        Ok(())
+    }
+
+    /// Writes a policy that differs from what is there.
+    fn acl_store_policy(&mut self, policy: PolicyRow, change: &mut Change<'_>) {
         let modified = self.acl_touch(AclTopic::Policies, change);
-        let renamed = known.as_ref().is_some_and(|known| known.name != policy.name);
-        let created = known.map_or(modified, |known| known.created);
-        if renamed {
+        let known = self.acl.policies.get(&policy.id).cloned();
+        if known.as_ref().is_some_and(|known| known.name != policy.name) {
             self.acl_renamed(|sources, _| sources.policies.contains(&policy.id), change);
         }
+        let created = known.map_or(modified, |known| known.created);
         self.acl.policies.insert(policy.id.clone(), Arc::new(PolicyRow { created, modified, ..policy }));
-        Ok(())
     }
 
     /// Rows that show a name change with it.
