@@ -25,6 +25,12 @@ const RENDEZVOUS_MAX: u32 = 32;
 pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 
 /// Names a balancing algorithm and its settings.
+///
+/// Whatever changes, picks know of it within microseconds; where a table takes its time to build, an interim one serves
+/// until then. It chooses as the new one does, but for two: of [`Self::Maglev`] (up to a few milliseconds) keys of who left
+/// go to others than they will, who came has its share of keys but not quite those that it will have, and a changed weight
+/// does not count yet; of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
+/// ten million points), who was there before has as many points as before.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Policy {

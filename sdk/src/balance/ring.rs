@@ -129,10 +129,14 @@ impl Ring {
     /// Returns the same, sooner where points are spread evenly: looks around where it would be then.
     pub(super) fn first_near(&self, key: u64) -> usize {
         let len = self.len();
-        let guess = arc(key, len).0;
         let below = |number: usize| self.at(number).0 < key;
-        // About how far off the guess is.
-        let mut reach = len.isqrt().max(1);
+        let mut guess = arc(key, len).0;
+        // Once more from there on, by how far that is off.
+        let there = self.at(guess).0;
+        let off = arc(there.abs_diff(key), len).0;
+        guess = if there < key { (guess + off).min(len - 1) } else { guess.saturating_sub(off) };
+        // About how far off that is.
+        let mut reach = len.isqrt().isqrt().max(1);
         let (mut low, mut high) = (guess, guess);
         while low > 0 && !below(low - 1) {
             low = low.saturating_sub(reach);

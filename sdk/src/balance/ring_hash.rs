@@ -18,7 +18,7 @@ use super::sleepers::{Laid, Sleepers, changed_rows};
 /// Points looked at beyond the key's own, in search of an endpoint that is not left out.
 const WALK_MAX: usize = 512;
 /// Points beside the ring for good: one in so many, and at most so many in all,
-const LATE_SHARE: usize = 32;
+const LATE_SHARE: usize = 128;
 const LATE_MAX: usize = 40_960;
 /// but of a small ring so many as long as they are not more than one in so many.
 const LATE_FEW: usize = 1280;

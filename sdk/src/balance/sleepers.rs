@@ -80,6 +80,13 @@ impl Laid {
 }
 
 impl Sleepers {
+    /// Holds these positions, of so many.
+    pub(super) fn of(positions: &[usize], len: usize) -> Self {
+        let mut bits = vec![0; len.div_ceil(64)];
+        positions.iter().for_each(|position| bits[position / 64] |= 1 << (position % 64));
+        Self { bits: bits.into(), count: positions.len() as u32 }
+    }
+
     /// Says whether the endpoint at a position is passed over.
     #[inline]
     pub(super) fn has(&self, position: usize) -> bool {
