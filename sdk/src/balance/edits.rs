@@ -176,9 +176,11 @@ mod tests {
                 let round = schedule.as_ref().map_or(&[][..], Schedule::round);
                 let total: f64 = before.weighted().map(|(_, weight)| f64::from(weight)).sum();
                 let counts = counts(round);
-                prop_assert_eq!(counts.len(), before.len() as usize);
+                let weights = before.snapshot().weights();
+                prop_assert!(counts.keys().all(|position| weights[*position as usize] > 0));
                 for (position, weight) in before.weighted() {
-                    let got = f64::from(counts[&position]) / round.len() as f64;
+                    // A round of 65,536 slots has none for the lightest among many heavy ones.
+                    let got = f64::from(counts.get(&position).copied().unwrap_or(0)) / round.len() as f64;
                     let due = f64::from(weight) / total;
                     prop_assert!((got - due).abs() <= 1.0001 / 4096.0, "{} for {}", got, due);
                 }
