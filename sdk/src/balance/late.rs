@@ -73,9 +73,10 @@ impl Late {
             |position: u32| now.snapshot().member(position as usize).map(|member| member.endpoint().identity());
         let earlier = |a: u32, b: u32| identity(a).cmp(&identity(b));
         for comer in comers.iter().filter(|comer| !has(old, comer)) {
-            hashes(comer, &mut |hash| {
+            let mut own = Vec::with_capacity(comer.points as usize);
+            hashes(comer, &mut |hash| own.push(hash));
+            for (hash, mut place) in own.iter().copied().zip(ring.first_of_each(&own)) {
                 // Of two points with one hash that of the endpoint that is earlier in order comes first.
-                let mut place = ring.first_near(hash);
                 while place < ring.len()
                     && ring.at(place).0 == hash
                     && earlier(ring.at(place).1, comer.position) == Ordering::Less
@@ -83,7 +84,7 @@ impl Late {
                     place += 1;
                 }
                 points.push(Point { hash, start: 0, owner: comer.position, place: place as u32 });
-            });
+            }
         }
         points.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| earlier(a.owner, b.owner)));
         let log = (points.len() * ARCS).next_power_of_two().ilog2().clamp(*ARCS_LOG.start(), *ARCS_LOG.end());

@@ -12,6 +12,8 @@ use std::array::from_fn;
 const WORDS: usize = 16;
 /// Points per line on average, half of the room: one line in 120 has more than there is room for.
 const PER_LINE: usize = 8;
+/// Guesses at where a key is, after the first: each is off by the square root of what the one before was.
+const GUESSES: usize = 2;
 /// Stands in a line for all points for which there is no room.
 const MORE: u32 = u32::MAX;
 
@@ -126,17 +128,26 @@ impl Ring {
         self.points.first_from(key)
     }
 
-    /// Returns the same, sooner where points are spread evenly: looks around where it would be then.
-    pub(super) fn first_near(&self, key: u64) -> usize {
+    /// Returns the same for many keys, sooner where points are spread evenly: guesses where it would be then, and again from
+    /// there on by how far that is off. Goes by guesses and not by keys, so that memory answers for all keys at once.
+    pub(super) fn first_of_each(&self, keys: &[u64]) -> Vec<usize> {
+        let len = self.len();
+        let mut guesses: Vec<usize> = keys.iter().map(|key| arc(*key, len).0).collect();
+        for _ in 0..GUESSES {
+            for (key, guess) in keys.iter().zip(&mut guesses) {
+                let there = self.at(*guess).0;
+                let off = arc(there.abs_diff(*key), len).0;
+                *guess = if there < *key { (*guess + off).min(len - 1) } else { guess.saturating_sub(off) };
+            }
+        }
+        keys.iter().zip(guesses).map(|(key, guess)| self.first_around(*key, guess)).collect()
+    }
+
+    /// Searches from a guess on.
+    fn first_around(&self, key: u64, guess: usize) -> usize {
         let len = self.len();
         let below = |number: usize| self.at(number).0 < key;
-        let mut guess = arc(key, len).0;
-        // Once more from there on, by how far that is off.
-        let there = self.at(guess).0;
-        let off = arc(there.abs_diff(key), len).0;
-        guess = if there < key { (guess + off).min(len - 1) } else { guess.saturating_sub(off) };
-        // About how far off that is.
-        let mut reach = len.isqrt().isqrt().max(1);
+        let mut reach = 4;
         let (mut low, mut high) = (guess, guess);
         while low > 0 && !below(low - 1) {
             low = low.saturating_sub(reach);
@@ -259,7 +270,7 @@ mod tests {
             for key in beside.chain(keys).chain([0, u64::MAX]) {
                 prop_assert_eq!(wide.owner(key), due(&points, key)[0]);
                 prop_assert_eq!(walk(&wide, key), due(&points, key));
-                prop_assert_eq!(wide.first_near(key), wide.first_from(key));
+                prop_assert_eq!(wide.first_of_each(&[key, !key]), [key, !key].map(|key| wide.first_from(key)));
                 let key = key >> 32 << 32;
                 prop_assert_eq!(thin.owner(key), due(&narrow, key)[0]);
                 prop_assert_eq!(walk(&thin, key), due(&narrow, key));
