@@ -18,7 +18,7 @@ const SHARE_MAX: u32 = 2;
 /// Holds a bit for each position that is passed over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sleepers {
-    /// Empty when there never was anybody.
+    /// Empty when there is nobody.
     bits: Box<[u64]>,
     count: u32,
 }
@@ -76,6 +76,10 @@ impl Laid {
         }
         sleepers.bits[position / 64] ^= 1 << (position % 64);
         sleepers.count = if asleep { sleepers.count + 1 } else { sleepers.count - 1 };
+        if sleepers.count == 0 {
+            // A pick has nothing to look at.
+            *sleepers = Sleepers::default();
+        }
     }
 }
 
