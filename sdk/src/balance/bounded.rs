@@ -106,6 +106,16 @@ enum Shares {
     Own(Box<[u64]>),
 }
 
+impl Shares {
+    #[inline]
+    fn of(&self, position: usize) -> u64 {
+        match self {
+            Self::Equal(share) => *share,
+            Self::Own(own) => own.get(position).copied().unwrap_or(0),
+        }
+    }
+}
+
 impl Bounded {
     /// Builds over the picker of a hash policy; `factor` is in percent of the fair share, and at least 100 counts.
     pub(super) fn new(group: &Group, picker: Box<dyn Picker>, factor: u32) -> Self {
@@ -114,28 +124,43 @@ impl Bounded {
             let share = (u128::from(weight) * u128::from(factor.max(100))) << SHARE_BITS;
             u64::try_from(share / (u128::from(total.max(1)) * 100)).unwrap_or(u64::MAX)
         };
-        let len = group.snapshot().weights().len();
         let shares = if group.is_equal() && group.is_whole() {
             Shares::Equal(share(if group.is_empty() { 1 } else { group.weight(0) }))
         } else {
-            let mut own = vec![0; len];
-            group.weighted().for_each(|(position, weight)| own[position as usize] = share(weight));
-            Shares::Own(own.into())
+            // Most weigh as much as the one before, and dividing takes longer than all the rest.
+            let mut last = (0, 0);
+            let share = |weight: &u32| {
+                if *weight != last.0 {
+                    last = (*weight, share(*weight));
+                }
+                last.1
+            };
+            Shares::Own(group.weights().iter().map(share).collect())
         };
-        let seen: Box<[AtomicU32]> = (0..len).map(|_| AtomicU32::new(0)).collect();
         let all_share = match &shares {
             Shares::Equal(share) => *share as i64 * i64::from(group.len()),
             Shares::Own(own) => own.iter().sum::<u64>() as i64,
         };
-        let zero = || AtomicI64::new(0);
-        let bounded = Self { picker, factor, seen, known: zero(), own: zero(), known_share: zero(), all_share, shares };
         let now = group.snapshot().aside().clock().coarse();
         let mut sums = Sums::default();
-        for (position, _) in group.weighted() {
-            sums += bounded.look(group, position as usize, now).1.unwrap_or_default();
+        let mut look = |position: usize| {
+            let gauge = group.gauge(position).filter(|_| group.weight_at(position) > 0)?;
+            let counted = load(gauge, now).1;
+            sums += Sums::of(counted, shares.of(position));
+            Some(counted)
+        };
+        let seen = (0..group.weights().len()).map(|position| AtomicU32::new(look(position).unwrap_or(0))).collect();
+        let Sums { known, own, known_share } = sums;
+        Self {
+            picker,
+            factor,
+            seen,
+            known: AtomicI64::new(known),
+            own: AtomicI64::new(own),
+            known_share: AtomicI64::new(known_share),
+            all_share,
+            shares,
         }
-        bounded.correct(sums);
-        bounded
     }
 
     #[inline]
@@ -169,25 +194,17 @@ impl Bounded {
             return (u64::from(load), None);
         }
         // Whatever threads come between, the differences add up to what is stored.
-        let share = self.share(position);
+        let share = self.shares.of(position);
         let before = Sums::of(seen.swap(counted, Relaxed), share);
         let mut sums = Sums::of(counted, share);
         sums += Sums { known: -before.known, own: -before.own, known_share: -before.known_share };
         (u64::from(load), Some(sums))
     }
 
-    #[inline]
-    fn share(&self, position: usize) -> u64 {
-        match &self.shares {
-            Shares::Equal(share) => *share,
-            Shares::Own(own) => own.get(position).copied().unwrap_or(0),
-        }
-    }
-
     /// Returns how many calls the endpoint may have in flight, this one included.
     #[inline]
     fn most(&self, position: usize, total: u64) -> u64 {
-        let share = u128::from(self.share(position));
+        let share = u128::from(self.shares.of(position));
         let bound = u128::from(total + 1) * share + u128::from((1u64 << SHARE_BITS) - 1);
         (bound >> SHARE_BITS) as u64
     }
@@ -248,7 +265,7 @@ impl Picker for Bounded {
     }
 
     fn bound(&self, position: usize) -> Option<u32> {
-        let share = self.share(position);
+        let share = self.shares.of(position);
         let total = self.sums().reported(self.all_share).filter(|_| share > 0)?;
         Some(u32::try_from(self.most(position, total)).unwrap_or(u32::MAX))
     }

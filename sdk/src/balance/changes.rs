@@ -2,8 +2,6 @@
 //!
 //! What a table that serves on has to know. Walks the weights of both once and keeps nothing in between.
 
-use std::borrow::Cow;
-
 use super::group::Group;
 
 /// Weights that are compared at once; mostly all are the same.
@@ -21,7 +19,7 @@ pub(super) struct Change {
 
 /// Returns the positions with another weight, in order; none where they are more than `most`.
 pub(super) fn between(before: &Group, now: &Group, most: usize) -> Option<Vec<Change>> {
-    let (old, new) = (weights(before), weights(now));
+    let (old, new) = (before.weights(), now.weights());
     let len = old.len().max(new.len());
     let mut changes = Vec::new();
     for start in (0..len).step_by(RUN) {
@@ -40,17 +38,6 @@ pub(super) fn between(before: &Group, now: &Group, most: usize) -> Option<Vec<Ch
         }
     }
     Some(changes)
-}
-
-/// Returns the weights of a group by position; 0 who is not in it.
-pub(super) fn weights(group: &Group) -> Cow<'_, [u32]> {
-    let whole = group.snapshot().weights();
-    if group.is_whole() {
-        return whole.into();
-    }
-    let mut own = vec![0; whole.len()];
-    group.weighted().for_each(|(position, weight)| own[position as usize] = weight);
-    own.into()
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(super) fn edit(round: &[u32], density: &Density, before: &Group, now: &Group
     let more: u64 = come.iter().map(|(_, share, _)| u64::from(*share)).sum();
     let len = usize::try_from(left.len() as u64 + more).ok().filter(|len| u32::try_from(*len).is_ok())?;
     density.edited += (round.len() - left.len()) as u64 + more;
-    if density.edited > density.slots || !density.is_exact(&changes::weights(now), len) {
+    if density.edited > density.slots || !density.is_exact(now.weights(), len) {
         return None;
     }
     let is_worn = density.edited * WEAR > density.slots;

@@ -117,7 +117,12 @@ impl Group {
 
     /// Returns positions and weights, in no particular order.
     pub fn weighted(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..self.len()).map(|nth| (self.at(nth) as u32, self.weight(nth)))
+        let (whole, part) = match &self.part {
+            None => (self.snapshot.weights(), &[][..]),
+            Some(part) => (&[][..], &*part.positions),
+        };
+        let whole = (0u32..).zip(whole.iter().copied()).filter(|(_, weight)| *weight > 0);
+        whole.chain(part.iter().map(|position| (*position, self.weight_at(*position as usize))))
     }
 
     /// Says whether everybody has the same weight.

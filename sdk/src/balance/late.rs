@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use super::group::Group;
 use super::ring::Ring;
-use super::sleepers::Sleepers;
+use super::sleepers::{Laid, Sleepers};
 use crate::endpoint::EndpointKey;
 
 /// Arcs per point, and their number as a power of two at least and at most.
@@ -55,7 +55,7 @@ impl Late {
     pub(super) fn build(
         comers: Vec<Comer>,
         before: Option<&Self>,
-        (ring, sleepers): (&Ring, &Sleepers),
+        (ring, laid, sleepers): (&Ring, &Laid, &Sleepers),
         now: &Group,
         hashes: impl Fn(&Comer, &mut dyn FnMut(u64)),
     ) -> Option<Self> {
@@ -72,15 +72,19 @@ impl Late {
         let identity =
             |position: u32| now.snapshot().member(position as usize).map(|member| member.endpoint().identity());
         let earlier = |a: u32, b: u32| identity(a).cmp(&identity(b));
+        // Whoever had the point may be gone for good, and somebody else have the position.
+        let is_gone =
+            |owner: u32| now.stats(owner as usize).is_none_or(|stats| !laid.knows(owner as usize, stats.key()));
         for comer in comers.iter().filter(|comer| !has(old, comer)) {
             let mut own = Vec::with_capacity(comer.points as usize);
             hashes(comer, &mut |hash| own.push(hash));
             for (hash, mut place) in own.iter().copied().zip(ring.first_of_each(&own)) {
                 // Of two points with one hash that of the endpoint that is earlier in order comes first.
-                while place < ring.len()
-                    && ring.at(place).0 == hash
-                    && earlier(ring.at(place).1, comer.position) == Ordering::Less
-                {
+                while place < ring.len() && ring.at(place).0 == hash {
+                    let owner = ring.at(place).1;
+                    if !is_gone(owner) && earlier(owner, comer.position) != Ordering::Less {
+                        break;
+                    }
                     place += 1;
                 }
                 points.push(Point { hash, start: 0, owner: comer.position, place: place as u32 });
@@ -201,7 +205,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::balance::sleepers::Laid;
     use crate::catalog::Snapshot;
     use crate::endpoint::Endpoint;
 
@@ -213,6 +216,8 @@ mod tests {
         Late,
         /// On the ring with other points, which are passed over.
         Changed,
+        /// Somebody who is gone had points on the ring; the position is another's, who came.
+        Taken,
     }
 
     /// Points that crowd, so that ties happen, and at the ends.
@@ -221,7 +226,13 @@ mod tests {
     }
 
     fn rows() -> impl Strategy<Value = Vec<(Part, Vec<u32>)>> {
-        let part = prop_oneof![Just(Part::Awake), Just(Part::Asleep), Just(Part::Late), Just(Part::Changed)];
+        let part = prop_oneof![
+            Just(Part::Awake),
+            Just(Part::Asleep),
+            Just(Part::Late),
+            Just(Part::Changed),
+            Just(Part::Taken)
+        ];
         proptest::collection::vec((part, proptest::collection::vec(point(), 1..6)), 1..12)
     }
 
@@ -241,21 +252,29 @@ mod tests {
         fn beside_the_ring_is_as_on_it(rows in rows(), keys in proptest::collection::vec(point(), 10), order: u64) {
             // Positions are in the order of the rows, identities are not.
             let ranks: Vec<u32> = (0..rows.len() as u32).map(|n| (crate::balance::hash::mix(order ^ u64::from(n)) >> 32) as u32).collect();
+            // Whoever had a position before had another place in the order.
+            let ranks_then: Vec<u32> = (ranks.iter().zip(&rows))
+                .map(|(rank, (part, _))| if *part == Part::Taken { !rank } else { *rank })
+                .collect();
             let row = |n: usize| Endpoint::new(&format!("{:010}", ranks[n]), "10.0.0.1", n as u16);
             let mut snapshot = Snapshot::empty("web");
             for n in 0..rows.len() {
                 snapshot = snapshot.changed([row(n)], &[], 1);
             }
             let now = Group::whole(Arc::new(snapshot));
-            let (Some(old), Some(anew)) = (ring(&rows, &ranks, |part| part != Part::Late), ring(&rows, &ranks, |part| part != Part::Asleep)) else {
+            let (Some(old), Some(anew)) = (ring(&rows, &ranks_then, |part| part != Part::Late), ring(&rows, &ranks, |part| part != Part::Asleep)) else {
                 return Ok(());
             };
-            let laid = Laid::of(&now, vec![1; rows.len()]).unwrap();
+            // The ring was laid out for the one before of a position that is taken.
+            let gone = |n: usize| rows[n].0 == Part::Taken;
+            let then = rows.iter().enumerate().filter(|(n, _)| gone(*n)).map(|(n, _)| Endpoint::new(&format!("{:010}", ranks[n]), "10.0.0.2", n as u16));
+            let then = Group::whole(Arc::new(now.snapshot().changed(then, &[], 1)));
+            let laid = Laid::of(&then, vec![1; rows.len()]).unwrap();
             let mut sleepers = Sleepers::default();
             let mut comers = Vec::new();
             for (position, (part, points)) in rows.iter().enumerate() {
-                laid.set(&mut sleepers, position, matches!(part, Part::Asleep | Part::Changed));
-                if matches!(part, Part::Late | Part::Changed) {
+                laid.set(&mut sleepers, position, matches!(part, Part::Asleep | Part::Changed | Part::Taken));
+                if matches!(part, Part::Late | Part::Changed | Part::Taken) {
                     let key = now.stats(position).unwrap().key();
                     comers.push(Comer { position: position as u32, key, points: points.len() as u32 });
                 }
@@ -265,8 +284,8 @@ mod tests {
             };
             // First some of them, then all: the points of some are there already, those of others go.
             let some: Vec<Comer> = comers.iter().copied().step_by(2).collect();
-            let before = Late::build(some, None, (&old, &Sleepers::default()), &now, hashes);
-            let late = Late::build(comers, before.as_ref(), (&old, &sleepers), &now, hashes);
+            let before = Late::build(some, None, (&old, &laid, &Sleepers::default()), &now, hashes);
+            let late = Late::build(comers, before.as_ref(), (&old, &laid, &sleepers), &now, hashes);
             for key in keys.into_iter().chain(rows.iter().flat_map(|(_, points)| points.iter().flat_map(|p| [*p, p.wrapping_add(1)]))) {
                 let key = u64::from(key) << 32;
                 let first = anew.first_from(key);
@@ -274,7 +293,7 @@ mod tests {
                 let walked: Vec<usize> = walk((&old, &sleepers), late.as_ref(), key).collect();
                 prop_assert_eq!(&walked, &due);
                 let owner = late.as_ref().and_then(|late| late.owner(key));
-                let is_late = matches!(rows[due[0]].0, Part::Late | Part::Changed);
+                let is_late = matches!(rows[due[0]].0, Part::Late | Part::Changed | Part::Taken);
                 prop_assert_eq!(owner.map(|owner| owner as usize), is_late.then_some(due[0]));
             }
         }

@@ -26,8 +26,10 @@ pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 
 /// Names a balancing algorithm and its settings.
 ///
-/// Whatever changes, picks know of it within microseconds; where a table takes its time to build, an interim one serves
-/// until then. It chooses as the new one does, but for two: of [`Self::Maglev`] (up to a few milliseconds) keys of who left
+/// Picks know of a change as soon as its snapshot is laid out; where a table takes its time to build, an interim one serves
+/// until then. Not so in parts of the set (a zone, a subset, those a rule leaves) and where half of a ring changes at once:
+/// there picks wait for the table, and one change waits for the table of the one before. What is interim chooses as the new
+/// one does, but for two: of [`Self::Maglev`] (up to a few milliseconds) keys of who left
 /// go to others than they will, who came has its share of keys but not quite those that it will have, and a changed weight
 /// does not count yet; of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
 /// ten million points), who was there before has as many points as before.
@@ -195,6 +197,11 @@ impl Policy {
             Self::Custom { build, .. } => Some(build(group)),
         }
     }
+}
+
+/// Says whether hashing over slots falls back to a ring: somebody has no slot, and there are too many to look at all.
+pub(super) fn is_for_ring(group: &Group) -> bool {
+    group.len() > RENDEZVOUS_MAX && DxHash::new(group).is_none()
 }
 
 impl Default for Policy {

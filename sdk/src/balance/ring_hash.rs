@@ -11,6 +11,7 @@ use super::group::Group;
 use super::hash;
 use super::late::{self, Comer, Late};
 use super::picker::{Ask, Follower, Picker, Worker};
+use super::policy;
 use super::ring::{Ring, sort_spread};
 use super::rule::{POINTS_MAX, Rule};
 use super::sleepers::{Laid, Sleepers, changed_rows};
@@ -141,20 +142,22 @@ impl RingHash {
             return None;
         }
         // Whether everybody has as many points as are due: whoever's row is the same, too.
-        let is_late = |position: usize| {
-            let comer = comers.binary_search_by_key(&position, |comer| comer.position as usize);
-            comer.is_ok() || (due(position) == 0 && sleepers.has(position))
+        let is_late = |position: usize| comers.binary_search_by_key(&position, |one| one.position as usize).is_ok();
+        let on_ring = |position: usize| match sleepers.has(position) {
+            true => 0,
+            false => laid.parts().get(position).copied().unwrap_or(0),
         };
-        let same = |position: usize| laid.parts().get(position).copied().unwrap_or(0) == due(position);
         let is_exact = comers.iter().all(|comer| comer.points == due(comer.position as usize))
-            && (0..points.len().max(laid.parts().len())).all(|position| same(position) || is_late(position));
-        let lasts = is_exact && late_len <= late_max as u64 && laid.bears(&sleepers);
+            && (0..points.len().max(laid.parts().len()))
+                .all(|position| on_ring(position) == due(position) || is_late(position));
+        let is_rule = !matches!(self.rule, Rule::ById) || policy::is_for_ring(now);
+        let lasts = is_exact && is_rule && late_len <= late_max as u64 && laid.bears(&sleepers);
         let hashes = |comer: &Comer, put: &mut dyn FnMut(u64)| {
             if let Some(member) = now.snapshot().member(comer.position as usize) {
                 self.rule.hashes(member.endpoint(), comer.points, put);
             }
         };
-        let late = Late::build(comers, self.late.as_ref(), (&self.ring, &sleepers), now, hashes);
+        let late = Late::build(comers, self.late.as_ref(), (&self.ring, laid, &sleepers), now, hashes);
         let (ring, laid) = (Arc::clone(&self.ring), Some(laid.clone()));
         Some((Self { ring, rule: self.rule, shift: self.shift, laid, sleepers, late }, lasts))
     }
@@ -283,7 +286,13 @@ mod tests {
         fn a_ring_that_serves_on_chooses_as_a_new_one(
             events in proptest::collection::vec(event(), 1..40),
             // Of the last the number of points changes for all, now and then.
-            rule in prop_oneof![2 => Just(Rule::Ketama(20)), 1 => Just(Rule::Envoy(700, 8000)), 1 => Just(Rule::ById)],
+            rule in prop_oneof![
+                2 => Just(Rule::Ketama(20)),
+                1 => Just(Rule::Envoy(700, 8000)),
+                // Not everybody has a point.
+                1 => Just(Rule::Envoy(700, 30)),
+                1 => Just(Rule::ById),
+            ],
         ) {
             let row = |n: usize, weight| Endpoint::new(&format!("{n:02}"), &format!("10.0.0.{n}"), 80).weighted(weight, 1);
             let mut snapshot = Arc::new(Snapshot::empty("web").next((0..40).map(|n| row(n, 1)), 1));
@@ -356,6 +365,35 @@ mod tests {
                     assert_eq!(owner(&balancer).unwrap(), owner(&anew).unwrap());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_ring_that_slots_fall_back_to_gives_way_where_it_is_not_due() {
+        let row = |n: u32| Endpoint::new(&format!("{n:03}"), "10.0.0.1", 1000 + n as u16);
+        for policy in [Policy::DX_HASH, Policy::DX_HASH.bounded(200)] {
+            let agrees = |balancer: &Balancer| {
+                let anew = Balancer::new(policy.clone(), Arc::clone(&balancer.snapshot()));
+                (0..2000u64).map(hash::mix).all(|hash| {
+                    let owner =
+                        |balancer: &Balancer| balancer.choose(&Ask::hash(hash), |m| m.endpoint().id().to_owned());
+                    owner(balancer).unwrap() == owner(&anew).unwrap()
+                })
+            };
+            let start =
+                |rows: Vec<Endpoint>| Balancer::new(policy.clone(), Arc::new(Snapshot::empty("web").next(rows, 1)));
+            // Few enough to look at all of them.
+            let balancer = start((0..33).map(row).collect());
+            balancer.publish(Arc::new(balancer.snapshot().changed([], &[("003", "")], 2)));
+            assert!(agrees(&balancer), "{policy:?}: 32 without slots");
+            balancer.publish(Arc::new(balancer.snapshot().changed([row(40), row(41)], &[], 3)));
+            assert!(agrees(&balancer), "{policy:?}: 34 without slots");
+            // The last one gets its slot.
+            let balancer = start((0..40).map(|n| if n == 7 { row(n) } else { row(n).in_slot(n) }).collect());
+            balancer.publish(Arc::new(balancer.snapshot().changed([row(7).in_slot(7)], &[], 2)));
+            assert!(agrees(&balancer), "{policy:?}: all with slots");
+            balancer.publish(Arc::new(balancer.snapshot().changed([row(9)], &[], 3)));
+            assert!(agrees(&balancer), "{policy:?}: one without");
         }
     }
 

@@ -89,17 +89,29 @@ impl Rule {
 
 /// Counts the points of each on Envoy's ring.
 fn shares(group: &Group, least: u64, most: u64, points: &mut [u32]) {
-    let total: u64 = group.weighted().map(|(_, weight)| u64::from(weight)).sum();
+    let weights = group.weights();
+    let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
     let share = |weight: u32| f64::from(weight) / total as f64;
-    let Some(lightest) = group.weighted().map(|(_, weight)| share(weight)).reduce(f64::min) else { return };
+    let Some(lightest) = weights.iter().copied().filter(|weight| *weight > 0).min() else { return };
+    let lightest = share(lightest);
     let scale = ((lightest * least as f64).ceil() / lightest).min(most as f64);
     // Running sums of numbers that are not whole, in Envoy's order, so that its roundings are ours. It sets points one by
     // one while there are fewer than are due.
-    let (mut set, mut due) = (0.0, 0.0);
-    for (position, weight, _) in group.ordered() {
-        due += scale * share(weight);
-        let now = f64::max(set, f64::ceil(due));
-        points[position as usize] = (now - set) as u32;
+    let (mut set, mut due) = (0, 0.0);
+    // Walked for every change: most weigh as much as the one before, and numbers below 2^53 are rounded up as integers.
+    let (mut last, mut step) = (0, 0.0);
+    for position in group.snapshot().order() {
+        let weight = group.weight_at(*position as usize);
+        if weight == 0 {
+            continue;
+        }
+        if weight != last {
+            (last, step) = (weight, scale * share(weight));
+        }
+        due += step;
+        let whole = due as u64;
+        let now = (whole + u64::from((whole as f64) < due)).max(set);
+        points[*position as usize] = (now - set) as u32;
         set = now;
     }
 }

@@ -7,7 +7,6 @@
 //! this process has seen (ejection) is asked at the pick. Built off the request path; read by `balance`.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::chunk::{Chunks, Footprint, Member};
@@ -208,8 +207,10 @@ impl Snapshot {
         }
         order.extend_from_slice(rest);
         if !gone.is_empty() {
-            let gone: HashSet<u32> = gone.iter().copied().collect();
-            order.retain(|at| !gone.contains(at));
+            let mut leaves = vec![false; self.columns.weights().len()];
+            gone.iter().for_each(|at| leaves[*at as usize] = true);
+            // Whoever comes has a position of nobody's, which may lie beyond.
+            order.retain(|at| !leaves.get(*at as usize).copied().unwrap_or(false));
         }
         order.into()
     }
