@@ -217,9 +217,9 @@ fn an_answer_is_not_lost_to_a_body_that_nobody_wants() {
     }
     let outbound = sidecar.address(&sidecar.said["outbound"]);
     // More than fits into any buffer on its way.
-    let body = vec![b'x'; 12_000_000];
+    let body = vec![b'x'; 8_000_000];
     let chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let chunks = [chunked, &b"b00000\r\n"[..], &body[..0xb0_0000], b"\r\n0\r\n\r\n"].concat();
+    let chunks = [chunked, &b"700000\r\n"[..], &body[..0x70_0000], b"\r\n0\r\n\r\n"].concat();
     for (whose, http, statuses) in [
         ("nobody to call", sidecar.upstream("nobody"), &[503][..]),
         ("no such name", outbound, &[404]),
@@ -236,6 +236,36 @@ fn an_answer_is_not_lost_to_a_body_that_nobody_wants() {
         let again = again.unwrap_or_else(|error| panic!("{whose}, in chunks: {error}"));
         assert!(statuses.contains(&again.status), "{whose}, in chunks: {again:?}");
     }
+}
+
+/// Who asks before it sends (`Expect: 100-continue`) and was told to go on has to send all of it, and hears the answer after
+/// that; who is refused at once sends nothing.
+#[test]
+fn an_answer_is_not_lost_to_a_body_that_was_asked_for() {
+    let node = Node::dev();
+    let service = json!({"Name": "polite", "Address": "127.0.0.1", "Port": full(Lingers::Yes).port()});
+    node.http.put_json("/v1/agent/service/register", &service);
+    let sidecar = Sidecar::start(&node, &["--upstream", "polite=127.0.0.1:0,start-empty"]);
+    wait::until_true("an instance to call", LIMIT, || sidecar.upstream("polite").get("/").status == 413);
+    let chunk = [&b"700000\r\n"[..], &vec![b'x'; 0x70_0000], b"\r\n0\r\n\r\n"].concat();
+    let asked = |http: Http, path: &str| {
+        let mut stream = TcpStream::connect(http.address).expect("it listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a socket has a limit");
+        let head =
+            format!("PUT {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("a head is taken");
+        let mut heard = String::new();
+        read_until(&mut stream, &mut heard, |heard| heard.contains("\r\n\r\n"));
+        let goes_on = heard.starts_with("HTTP/1.1 100");
+        if goes_on {
+            stream.write_all(&chunk).unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+        read_until(&mut stream, &mut heard, |heard| heard.contains("HTTP/1.1 413"));
+        goes_on
+    };
+    assert!(asked(node.http, "/v1/kv/big"), "a body of unknown length is asked for");
+    // Which of the two the instance's answer comes before is its own affair.
+    let _ = asked(sidecar.upstream("polite"), "/");
 }
 
 /// What a server does with a body that it has refused.

@@ -8,15 +8,15 @@ use std::time::Instant;
 
 use callboard_proto::api::meta::TOKEN;
 use callboard_proto::api::query::Params;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, EXPECT};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
 use super::Api;
-use super::linger;
+use super::linger::Sent;
 use super::reply::{self, Failure, Response};
 use super::request::Call;
 use super::routes;
@@ -31,18 +31,14 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>, peer: Option<I
     let begun = Instant::now();
     let zips = super::zip::accepts(request.headers());
     let (parts, body) = request.into_parts();
-    let length = parts.headers.get(http::header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
-    // HTTP/2 ends a stream without its connection, and who waits to be asked for a body sends none.
-    let sends_on = parts.version <= Version::HTTP_11 && !parts.headers.contains_key(EXPECT);
-    let mut body = Some((body, length));
+    let mut body = Sent::of(body, &parts);
     let (route, mut response) = answer(api, parts, &mut body, peer, begun).await;
     let cut = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
-    if cut || body.as_ref().is_some_and(|(_, length)| length.is_some_and(|length| length > LEFT_MAX)) {
+    if cut || body.as_ref().is_some_and(|body| body.is_longer_than(LEFT_MAX)) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some((body, _)) = body.filter(|(body, _)| sends_on && !body.is_end_stream()) {
-        linger::body(body);
+    if let Some(body) = body {
+        body.linger();
     }
     for (name, value) in &api.rules.load().response_headers {
         response.headers_mut().insert(name.clone(), value.clone());
@@ -57,7 +53,7 @@ pub(super) async fn handle(api: &Api, request: Request<Incoming>, peer: Option<I
 async fn answer(
     api: &Api,
     parts: Parts,
-    body: &mut Option<(Incoming, Option<u64>)>,
+    body: &mut Option<Sent>,
     peer: Option<IpAddr>,
     begun: Instant,
 ) -> (Option<usize>, Response) {

@@ -14,9 +14,9 @@ use callboard_proto::api::valid::{self, InvalidRequest};
 use callboard_proto::{Node, NodeName};
 use http::HeaderValue;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use super::Api;
+use super::linger::Sent;
 use super::reply::Failure;
 use crate::acl::{Access, Secret};
 use crate::registry::{NodeUpdate, Registry};
@@ -41,8 +41,8 @@ pub(super) struct Call<'a> {
     pub(super) from: Option<IpAddr>,
     /// The token that was given; none without access control.
     pub(super) token: Option<Secret>,
-    /// The body, until it is read, and the length that was announced for it.
-    pub(super) body: Option<(Incoming, Option<u64>)>,
+    /// The body, until it is read.
+    pub(super) body: Option<Sent>,
 }
 
 impl Call<'_> {
@@ -95,11 +95,11 @@ impl Call<'_> {
 
     /// The whole body, up to a bound. What lies beyond it stays where it is.
     pub(super) async fn body(&mut self, max: usize) -> Result<Bytes, Failure> {
-        let Some((body, length)) = &mut self.body else { return Ok(Bytes::new()) };
-        if let Some(length) = length.filter(|length| *length > max as u64) {
+        let Some(sent) = &mut self.body else { return Ok(Bytes::new()) };
+        if let Some(length) = sent.length().filter(|length| *length > max as u64) {
             return Err(too_large(Some(length), max));
         }
-        let mut body = Limited::new(body, max);
+        let mut body = Limited::new(sent.ask(), max);
         let mut whole: Option<Cow<'static, [u8]>> = None;
         let mut only = Bytes::new();
         loop {

@@ -32,6 +32,8 @@ pub(crate) struct Upload {
     /// What the client sends; none when there is nothing more to come.
     stream: Option<Incoming>,
     drop: OnDrop,
+    /// Whether the client waits until somebody asks for the body; then it sends it, wanted or not.
+    waits: bool,
     /// The client is not idle while it sends, answered or not.
     busy: Option<Busy>,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Upload {
 enum OnDrop {
     /// It is read.
     Read,
-    /// It is left: HTTP/2 ends a stream without its connection, and who waits to be asked for a body sends none.
+    /// It is left: HTTP/2 ends a stream without its connection.
     Leave,
 }
 
@@ -52,10 +54,10 @@ impl Upload {
         let is_http1 = request.version() <= Version::HTTP_11;
         request.map(|body| {
             if body.is_end_stream() {
-                return Upload { stream: None, drop: OnDrop::Leave, busy: None };
+                return Upload { stream: None, drop: OnDrop::Leave, waits, busy: None };
             }
-            let drop = if is_http1 && !waits { OnDrop::Read } else { OnDrop::Leave };
-            Upload { stream: Some(body), drop, busy: watch.map(Busy::new) }
+            let drop = if is_http1 { OnDrop::Read } else { OnDrop::Leave };
+            Upload { stream: Some(body), drop, waits, busy: watch.map(Busy::new) }
         })
     }
 }
@@ -66,6 +68,8 @@ impl Body for Upload {
 
     #[inline]
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Asking for the first piece is what tells a client to go on.
+        self.waits = false;
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         let frame = Pin::new(stream).poll_frame(cx);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
@@ -91,6 +95,7 @@ impl Drop for Upload {
         let Some(stream) = self.stream.take() else { return };
         // Without a runtime its connection is gone as well.
         if self.drop == OnDrop::Read
+            && !self.waits
             && !stream.is_end_stream()
             && let Ok(runtime) = Handle::try_current()
         {

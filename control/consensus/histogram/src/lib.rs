@@ -1,7 +1,7 @@
 //! Counts how often values of a size came, in buckets that grow with the value: what the engine of the log (openraft)
 //! keeps its sizes and latencies in.
 //!
-//! Stands in for the registry's crate of the same name, which at its first use fills tables for sixteen precisions that
+//! Stands in for the crate of the same name on crates.io, which at its first use fills tables for sixteen precisions that
 //! stay in memory, 26 MB: half of an idle node. The engine uses one precision, and a bucket's bounds are two shifts. It
 //! has what the engine calls and nothing else; with other features of the engine or a newer one it may have to grow.
 
