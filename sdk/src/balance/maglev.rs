@@ -5,7 +5,8 @@
 //! it comes to. The heaviest has a turn in every round, one of a third of its weight in every third, in the
 //! arithmetic of Envoy: weights as shares of all in 64-bit floating numbers, `round × share < turns × largest` waits.
 //! A key belongs to the entry of its hash modulo 65,537. The quickest look-up, with shares exact to 1 %; but more than
-//! the keys of who leaves move, and beyond some 600 endpoints shares are coarse.
+//! the keys of who leaves move, and beyond some 600 endpoints shares are coarse. While the table of a changed set is filled,
+//! the one before serves: keys of whoever left are looked up again re-mixed, and whoever came has its first entries.
 
 use std::sync::Arc;
 

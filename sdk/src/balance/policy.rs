@@ -28,10 +28,11 @@ pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 ///
 /// Picks know of a change as soon as its snapshot is laid out; where a table takes its time to build, an interim one serves
 /// until then. Not so in parts of the set (a zone, a subset, those a rule leaves) and where half of a ring changes at once:
-/// there picks wait for the table, and one change waits for the table of the one before. What is interim chooses as the new
-/// one does, but for two: of [`Self::Maglev`] (up to a few milliseconds) keys of who left
+/// there picks wait for the table, and one change waits for the table of the one before.
+///
+/// What is interim chooses as the new one does, but for two. Of [`Self::Maglev`] (up to a few milliseconds) keys of who left
 /// go to others than they will, who came has its share of keys but not quite those that it will have, and a changed weight
-/// does not count yet; of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
+/// does not count yet. Of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
 /// ten million points), who was there before has as many points as before.
 #[derive(Clone)]
 #[non_exhaustive]
