@@ -1,25 +1,19 @@
 //! What a client still sends after its answer.
 //!
-//! A socket that is closed with unread bytes in it answers the client's next ones with a reset, and a reset takes
-//! back what the client had not read yet: the answer. So what is left of a request is read and thrown away while the
-//! answer is on its way, up to a bound (RFC 9112, section 9.6).
+//! It is read beside the answer and thrown away, so that the connection's end does not take the answer back; see
+//! [`discard`].
 
 use std::time::Duration;
 
+use callboard::http::discard;
 use http::Version;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-/// How much is read of a body that nobody wants, in bytes.
-const BODY_MAX: u64 = 64 << 20;
-/// How long it may pause, and how long it may take: less than the drain of a node that stops.
-const IDLE_MAX: Duration = Duration::from_secs(1);
-const TIME_MAX: Duration = Duration::from_secs(4);
 /// How long a connection stays that should not have been opened: it is one too many, so not for long.
 const REFUSED_MAX: Duration = Duration::from_millis(500);
 /// So many of them stay at a time.
@@ -63,21 +57,12 @@ impl Sent {
     /// Reads the rest beside the answer. Once it is whole the connection can be used again, unless the answer said
     /// otherwise; beyond the bounds hyper closes it.
     pub(super) fn linger(self) {
-        let Self { mut body, is_http1, waits, .. } = self;
+        let Self { body, is_http1, waits, .. } = self;
         if !is_http1 || waits || body.is_end_stream() {
             return;
         }
         tokio::spawn(async move {
-            let rest = async {
-                let mut read = 0;
-                while let Ok(Some(Ok(frame))) = tokio::time::timeout(IDLE_MAX, body.frame()).await {
-                    read += frame.data_ref().map_or(0, |data| data.len() as u64);
-                    if read > BODY_MAX {
-                        return;
-                    }
-                }
-            };
-            if tokio::time::timeout(TIME_MAX, rest).await.is_err() {
+            if !discard(body).await {
                 debug!("a body that nobody wanted was cut off");
             }
         });

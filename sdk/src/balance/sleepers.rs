@@ -105,5 +105,5 @@ pub(super) fn changed_rows(before: &Group, now: &Group) -> Vec<usize> {
         (Some(old), Some(new)) => Arc::ptr_eq(old, new),
         (old, new) => old.is_none() && new.is_none(),
     };
-    new.changed_since(&old.footprint()).filter(|position| !is_same(position)).collect()
+    new.changed_since(old).filter(|position| !is_same(position)).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! A chunk holds the members at 64 positions. Only a chunk in which something changed is copied. Used by `snapshot` alone.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crate::endpoint::{Endpoint, EndpointStats};
 
@@ -37,10 +37,6 @@ impl Member {
 
 type Chunk = [Option<Arc<Member>>; CHUNK];
 
-/// Remembers which rows a snapshot had, to find those that changed; keeps none of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Footprint(Vec<Weak<Chunk>>);
-
 /// Holds members by position.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunks(Vec<Arc<Chunk>>);
@@ -51,18 +47,9 @@ impl Chunks {
         self.0.get(position / CHUNK)?[position % CHUNK].as_ref()
     }
 
-    /// Remembers the chunks.
-    pub(super) fn footprint(&self) -> Footprint {
-        Footprint(self.0.iter().map(Arc::downgrade).collect())
-    }
-
-    /// Returns the positions in chunks that are others now.
-    pub(super) fn changed_since<'a>(&'a self, then: &'a Footprint) -> impl Iterator<Item = usize> + 'a {
-        // The address of a chunk that is gone is nobody else's as long as it is remembered.
-        let same = |nth: usize| match (self.0.get(nth), then.0.get(nth)) {
-            (Some(now), Some(then)) => std::ptr::eq(Arc::as_ptr(now), then.as_ptr()),
-            _ => false,
-        };
+    /// Returns the positions in chunks that are others than in `then`.
+    pub(super) fn changed_since<'a>(&'a self, then: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        let same = |nth: usize| matches!((self.0.get(nth), then.0.get(nth)), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
         let len = self.0.len().max(then.0.len());
         (0..len).filter(move |nth| !same(*nth)).flat_map(|nth| nth * CHUNK..(nth + 1) * CHUNK)
     }

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::chunk::{Chunks, Footprint, Member};
+use super::chunk::{Chunks, Member};
 use super::columns::Columns;
 use super::members::Members;
 use crate::endpoint::{Aside, Clock, Ejection, Endpoint, EndpointStats, Gauge, Gauges, Replies};
@@ -256,15 +256,10 @@ impl Snapshot {
         self.chunks.get(position)
     }
 
-    /// Remembers which rows there are.
-    pub(crate) fn footprint(&self) -> Footprint {
-        self.chunks.footprint()
-    }
-
-    /// Returns the positions at which something may have changed since an earlier snapshot of the service, others beside
-    /// them included. Costs little where most rows did not.
-    pub(crate) fn changed_since<'a>(&'a self, then: &'a Footprint) -> impl Iterator<Item = usize> + 'a {
-        self.chunks.changed_since(then)
+    /// Returns the positions at which something may be other than in an earlier snapshot of the service, others beside them
+    /// included. Costs little where most rows are the same.
+    pub(crate) fn changed_since<'a>(&'a self, then: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        self.chunks.changed_since(&then.chunks)
     }
 
     /// Finds an endpoint by its identity.

@@ -5,6 +5,7 @@
 
 mod address;
 mod connect;
+mod discard;
 mod exchange;
 mod payload;
 mod pool;
@@ -20,6 +21,7 @@ mod transport;
 pub use address::Address;
 pub use connect::ConnectError;
 pub(crate) use connect::open;
+pub use discard::discard;
 pub use payload::{Payload, Piece};
 pub use pool::{Bounds, Lease, Pool, PoolSettings, Protocol, Unsent};
 pub use question::Answer;

@@ -1,31 +1,23 @@
 //! The body that goes to an instance: a client's stream passed through, and read to its end if nobody takes it.
 //!
 //! The SDK drops a body when it has no use for it: there is nobody to call, or the instance answered before it had heard
-//! everything. But a socket that is closed with unread bytes in it answers the client's next ones with a reset, and a
-//! reset takes back what the client had not read yet: the answer. So what is left is read and thrown away while the
-//! answer is on its way, up to a bound (RFC 9112, section 9.6). The control node does so for its own requests; it knows
-//! when it is done with a body, which here only the drop tells.
+//! everything. What is left is read beside the answer, so that the connection's end does not take the answer back; see
+//! [`discard`]. The control node does so for its own requests; it knows when it is done with a body, which here only the
+//! drop tells.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
+use callboard::http::discard;
 use http::header::EXPECT;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use crate::conn::{Busy, Watch};
-
-/// How much is read of a body that nobody wants, in bytes.
-const BYTES_MAX: u64 = 64 << 20;
-/// How long it may pause, and how long it may take: less than a sidecar that leaves gives to what is in flight.
-const IDLE_MAX: Duration = Duration::from_secs(1);
-const TIME_MAX: Duration = Duration::from_secs(4);
 
 /// A request body.
 pub(crate) struct Upload {
@@ -104,18 +96,9 @@ impl Drop for Upload {
     }
 }
 
-/// Reads the rest. Once it is whole the connection can be used again; beyond the bounds hyper closes it.
-async fn read(mut stream: Incoming, busy: Option<Busy>) {
-    let rest = async {
-        let mut read = 0;
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(IDLE_MAX, stream.frame()).await {
-            read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read > BYTES_MAX {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(TIME_MAX, rest).await.is_err() {
+/// Reads the rest. Once it is whole the connection can be used again; else hyper closes it.
+async fn read(stream: Incoming, busy: Option<Busy>) {
+    if !discard(stream).await {
         tracing::debug!("a body that nobody wanted was cut off");
     }
     drop(busy);
