@@ -145,7 +145,8 @@ impl Case {
         let keys = source.take();
         let local = nanos(|| {
             for key in keys {
-                let _ = black_box(local.choose(&ask(*keyed, key), |m| std::ptr::from_ref(m) as usize));
+                let place = local.choose(&ask(*keyed, key), |m| std::ptr::from_ref(m) as usize);
+                black_box(place.expect("somebody is there"));
             }
         });
         locals.push(local / PICKS as f64);
@@ -163,7 +164,8 @@ impl Case {
 
 fn pick(balancer: &Balancer, keyed: bool, keys: &[[u8; 16]]) {
     for key in keys {
-        let _ = black_box(balancer.choose(&ask(keyed, key), |member| std::ptr::from_ref(member) as usize));
+        let place = balancer.choose(&ask(keyed, key), |member| std::ptr::from_ref(member) as usize);
+        black_box(place.expect("somebody is there"));
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Follower, Picker, Worker};
+use super::turns::Turns;
 use crate::endpoint::Gauge;
 
 /// Endpoints asked for one key. At a factor of 125 % one in five has room at worst, so 0.08 % find nobody; that many
@@ -222,11 +223,40 @@ fn load(gauge: &Gauge, now: u64) -> (u32, u32) {
 
 impl Picker for Bounded {
     #[inline]
+    fn pick_open(&self, group: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        self.choose(group, hash, turns, |hash| self.picker.pick_open(group, Some(hash), turns))
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let turn = worker.turn();
+        let turns = worker.turns();
+        self.choose(group, ask.hashed(), turns, |hash| self.picker.pick(group, &ask.rehashed(hash), worker))
+    }
+
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        let Follower { picker, lasts } = self.picker.follow(before, now)?;
+        Some(Follower { picker: Box::new(Self::new(now, picker, self.factor)), lasts })
+    }
+
+    fn bound(&self, position: usize) -> Option<u32> {
+        let share = self.shares.of(position);
+        let total = self.sums().reported(self.all_share).filter(|_| share > 0)?;
+        Some(u32::try_from(self.most(position, total)).unwrap_or(u32::MAX))
+    }
+}
+
+impl Bounded {
+    #[inline]
+    fn choose(
+        &self,
+        group: &Group,
+        hash: Option<u64>,
+        turns: Turns<'_>,
+        mut pick: impl FnMut(u64) -> Option<usize>,
+    ) -> Option<usize> {
+        let turn = turns.turn();
         // Multiples of the golden ratio come by everybody within three rounds, whatever the number (Steinhaus).
         let place = turn.wrapping_mul(hash::GOLDEN);
-        let hash = ask.hashed().unwrap_or_else(|| hash::mix(place));
+        let hash = hash.unwrap_or_else(|| hash::mix(place));
         let now = group.snapshot().aside().clock().coarse();
         let visited = hash::below((place >> 32) as u32, group.len());
         let mut correction = if visited < group.len() { self.look(group, group.at(visited), now).1 } else { None };
@@ -238,7 +268,7 @@ impl Picker for Bounded {
         for number in 0..TRIES_MAX {
             let again =
                 if number == 0 { hash } else { hash::mix(hash.wrapping_add(number.wrapping_mul(hash::GOLDEN))) };
-            let Some(position) = self.picker.pick(group, &ask.rehashed(again), worker) else { break };
+            let Some(position) = pick(again) else { break };
             let (load, difference) = self.look(group, position, now);
             if let Some(difference) = difference {
                 *correction.get_or_insert_default() += difference;
@@ -257,17 +287,6 @@ impl Picker for Bounded {
             self.correct(correction);
         }
         chosen.or(least.map(|(_, position)| position))
-    }
-
-    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
-        let Follower { picker, lasts } = self.picker.follow(before, now)?;
-        Some(Follower { picker: Box::new(Self::new(now, picker, self.factor)), lasts })
-    }
-
-    fn bound(&self, position: usize) -> Option<u32> {
-        let share = self.shares.of(position);
-        let total = self.sums().reported(self.all_share).filter(|_| share > 0)?;
-        Some(u32::try_from(self.most(position, total)).unwrap_or(u32::MAX))
     }
 }
 

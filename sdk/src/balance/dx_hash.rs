@@ -27,6 +27,7 @@ use std::hint::select_unpredictable;
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
+use super::turns::Turns;
 
 /// Slots are below this; where one is not, or somebody has none, there is nothing to hash over.
 const SLOTS_MAX: u32 = 1 << 20;
@@ -191,18 +192,13 @@ impl DxHash {
 
 impl Picker for DxHash {
     #[inline]
+    fn pick_open(&self, _: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        let key = hash.unwrap_or_else(|| turns.random());
+        if self.sparse { self.first_owner(key) } else { self.early_owner(key) }
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let key = ask.hashed().unwrap_or_else(|| worker.random());
-        if worker.is_open() {
-            return if self.sparse { self.first_owner(key) } else { self.early_owner(key) };
-        }
-        self.search(key, group, ask, worker)
-    }
-}
-
-impl DxHash {
-    #[cold]
-    fn search(&self, key: u64, group: &Group, ask: &Ask<'_>, worker: &Worker<'_>) -> Option<usize> {
         self.owner(key, |position| worker.allows(group, ask, position))
     }
 }

@@ -15,6 +15,7 @@ use super::policy::Policy;
 use super::settings::BalancerSettings;
 use super::stage::Stage;
 use super::subset::Place;
+use super::turns::Turns;
 use super::zone::{self, Spill};
 use crate::catalog::{Member, Snapshot};
 
@@ -125,35 +126,35 @@ impl Layout {
 
     /// Chooses where more is to be asked than one picker.
     #[inline(never)]
-    pub(super) fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
+    pub(super) fn choose(&self, ask: &Ask<'_>, turns: Turns<'_>) -> Option<&Arc<Member>> {
         let first = self.zones.as_ref().map_or(0, |zones| zones.first(ask, turns));
         let stage = self.stage(first);
         let snapshot = stage.group().snapshot();
         if !ask.tried().is_empty() || snapshot.aside().any() || stage.is_ramping() {
-            return self.choose_guarded(first, ask, turns, alone);
+            return self.choose_guarded(first, ask, turns);
         }
-        let position = stage.pick(ask, &mut Worker::open(turns, alone))?;
-        snapshot.member(position)
+        stage.choose(ask.hashed(), turns)
     }
 
     /// Chooses where not everybody may be answered; `first` is the stage to begin with.
     #[cold]
-    fn choose_guarded(&self, first: usize, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
+    fn choose_guarded(&self, first: usize, ask: &Ask<'_>, turns: Turns<'_>) -> Option<&Arc<Member>> {
         let usual = if self.is_panicking() { Gate::Doubt } else { Gate::Guarded };
-        self.search(first, usual, ask, turns, alone).or_else(|| {
+        self.search(first, usual, ask, turns).or_else(|| {
             if !self.first.group().snapshot().aside().any() {
                 return None;
             }
             // Everybody left is aside: calling one of them is better than calling nobody. The search in vain took many
             // turns, as many each time, so what comes next would meet the same few again and again: begin anywhere.
-            let anywhere = AtomicU64::new(hash::mix(turns.load(Relaxed)));
-            let doubt = self.search(first, Gate::Doubt, ask, &anywhere, true);
-            doubt.or_else(|| self.search(first, Gate::Panic, ask, &anywhere, true))
+            let anywhere = AtomicU64::new(hash::mix(turns.next()));
+            let anywhere = Turns::alone(&anywhere);
+            let doubt = self.search(first, Gate::Doubt, ask, anywhere);
+            doubt.or_else(|| self.search(first, Gate::Panic, ask, anywhere))
         })
     }
 
-    fn search(&self, first: usize, gate: Gate, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
-        let mut worker = Worker::open(turns, alone);
+    fn search(&self, first: usize, gate: Gate, ask: &Ask<'_>, turns: Turns<'_>) -> Option<&Arc<Member>> {
+        let mut worker = Worker::open(turns);
         let others = (0..=self.others.len()).filter(|nth| *nth != first);
         let mut stages = std::iter::once(first).chain(others).map(|nth| self.stage(nth));
         stages.find_map(|stage| stage.search(gate, ask, &mut worker))
@@ -216,9 +217,9 @@ impl Load {
 }
 
 impl Zones {
-    fn first(&self, ask: &Ask<'_>, turns: &AtomicU64) -> usize {
+    fn first(&self, ask: &Ask<'_>, turns: Turns<'_>) -> usize {
         // Of the turn that comes next, which is not taken: within a zone the round must not lose turns.
-        let word = ask.hashed().unwrap_or_else(|| turns.load(Relaxed));
+        let word = ask.hashed().unwrap_or_else(|| turns.next());
         let place = (hash::mix(word ^ ZONE_SALT) >> 32) as u32;
         let place = if self.own.is_some() && ask.is_abroad() { self.abroad(place) } else { place };
         self.ends.iter().position(|end| place < end.load(Relaxed)).unwrap_or(self.ends.len())

@@ -8,6 +8,7 @@ use super::group::Group;
 use super::hash;
 use super::pair::{Drawn, Pairs};
 use super::picker::{Ask, Picker, Worker};
+use super::turns::Turns;
 use crate::endpoint::Gauge;
 
 /// Random bits that break ties in a scan, below the work.
@@ -26,6 +27,17 @@ impl LeastRequest {
     /// Builds for a group; up to `scan_max` endpoints are all looked at.
     pub(super) fn new(group: &Group, scan_max: u32) -> Self {
         Self { pairs: Pairs::new(group), scan: group.len() <= scan_max }
+    }
+
+    /// Returns which of two has less in flight for its weight; the first if both have.
+    #[inline]
+    fn idler(&self, group: &Group, first: usize, second: usize) -> usize {
+        let (mut one, mut other) = (work(group, first), work(group, second));
+        if let Some((factor, other_factor)) = self.pairs.factors(group, first, second) {
+            one *= u64::from(factor);
+            other *= u64::from(other_factor);
+        }
+        if other < one { second } else { first }
     }
 
     fn scan(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
@@ -61,19 +73,21 @@ fn work(group: &Group, position: usize) -> u64 {
 
 impl Picker for LeastRequest {
     #[inline]
+    fn pick_open(&self, group: &Group, _: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        if !self.scan
+            && let Some((first, second)) = self.pairs.draw_open(group, turns)
+        {
+            return Some(self.idler(group, first, second));
+        }
+        self.pick(group, &Ask::any(), &mut Worker::open(turns))
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         if self.scan {
             return self.scan(group, ask, worker);
         }
         match self.pairs.draw(group, ask, worker) {
-            Drawn::Two(first, second) => {
-                let (mut one, mut other) = (work(group, first), work(group, second));
-                if let Some((factor, other_factor)) = self.pairs.factors(group, first, second) {
-                    one *= u64::from(factor);
-                    other *= u64::from(other_factor);
-                }
-                Some(if other < one { second } else { first })
-            }
+            Drawn::Two(first, second) => Some(self.idler(group, first, second)),
             Drawn::One(only) => Some(only),
             Drawn::Nobody => None,
         }

@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicU64;
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::{Ask, Balancer, Current, NoEndpoint, Picked, Shared};
+use super::{Ask, Balancer, Current, NoEndpoint, Picked, Shared, Turns};
 use crate::catalog::Member;
 
 /// Picks as its [`Balancer`] does, for one caller at a time; built by [`Balancer::local`].
 pub struct Local {
     balancer: Balancer,
     current: Cache<Published, Arc<Current>>,
-    turns: AtomicU64,
+    counter: AtomicU64,
 }
 
 /// Lets a cache look at the pointer inside the balancer.
@@ -33,7 +33,7 @@ impl Deref for Published {
 
 impl Local {
     pub(super) fn new(balancer: Balancer, turn: u64) -> Self {
-        Self { current: Cache::new(Published(Arc::clone(&balancer.shared))), balancer, turns: AtomicU64::new(turn) }
+        Self { current: Cache::new(Published(Arc::clone(&balancer.shared))), balancer, counter: AtomicU64::new(turn) }
     }
 
     /// Returns the balancer.
@@ -61,9 +61,9 @@ impl Local {
     #[inline]
     pub fn choose<R>(&mut self, ask: &Ask<'_>, show: impl FnOnce(&Arc<Member>) -> R) -> Result<R, NoEndpoint> {
         let current = self.current.load();
-        match current.choose(ask, &self.turns, true) {
+        match current.choose(*ask, Turns::alone(&self.counter)) {
             Some(member) => Ok(show(member)),
-            None => Err(self.balancer.no_endpoint(&current.snapshot, ask)),
+            None => Err(self.balancer.no_endpoint(&current.snapshot, ask.tried().len())),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Follower, Picker, Worker};
 use super::sleepers::{Sleepers, changed_rows};
+use super::turns::Turns;
 use crate::catalog::Member;
 
 /// Entries of the table: a prime, Envoy's default.
@@ -197,22 +198,16 @@ fn fill(mut takers: Vec<Taker>) -> Vec<u32> {
 
 impl Picker for Maglev {
     #[inline]
-    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let hash = ask.hashed().unwrap_or_else(|| worker.random());
-        if worker.is_open() && self.interim.is_none() {
+    fn pick_open(&self, group: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        let hash = hash.unwrap_or_else(|| turns.random());
+        if self.interim.is_none() {
             return self.owner(hash);
         }
-        self.search(hash, group, ask, worker)
+        self.pick(group, &Ask::hash(hash), &mut Worker::open(turns))
     }
 
-    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
-        self.until_filled(before, now).map(Follower::interim)
-    }
-}
-
-impl Maglev {
-    #[cold]
-    fn search(&self, mut hash: u64, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let mut hash = ask.hashed().unwrap_or_else(|| worker.random());
         for _ in 0..LOOKS_MAX {
             let owner = match &self.interim {
                 None => self.owner(hash),
@@ -225,6 +220,10 @@ impl Maglev {
         }
         let start = hash::below(hash as u32, group.len());
         worker.first_allowed(group, ask, start)
+    }
+
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        self.until_filled(before, now).map(Follower::interim)
     }
 }
 
@@ -312,7 +311,7 @@ mod tests {
         let turns = AtomicU64::new(0);
         let pick = |maglev: &Maglev, hash| {
             let ask = Ask::hash(hash);
-            maglev.pick(&now, &ask, &mut Worker::open(&turns, true)).unwrap()
+            maglev.pick(&now, &ask, &mut Worker::open(Turns::alone(&turns))).unwrap()
         };
         let keys = 50_000u64;
         let (mut came, mut other) = (0, 0);

@@ -65,6 +65,7 @@ mod stage;
 mod subset;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod zone;
 
 use std::fmt;
@@ -84,6 +85,7 @@ pub use prequal::Targets;
 pub use ramp::SlowStart;
 pub use settings::{BalancerSettings, Only};
 pub use subset::Ordinal;
+pub use turns::Turns;
 pub use zone::Spill;
 
 use layout::Layout;
@@ -110,7 +112,7 @@ struct Shared {
     bounds: bool,
     /// Makes this client's order its own; kept, so that updates keep the order.
     seed: u64,
-    turns: Box<[Turns]>,
+    counters: Box<[Counter]>,
     /// Which of the clients this one is, for subsetting. Held while a picker is built, so that the newest snapshot is
     /// published last.
     building: Mutex<Ordinal>,
@@ -131,7 +133,7 @@ struct Current {
 
 /// One counter on cache lines of its own (processors fetch them in pairs).
 #[repr(align(128))]
-struct Turns(AtomicU64);
+struct Counter(AtomicU64);
 
 impl Balancer {
     /// Builds a balancer over a snapshot, which may be the empty one.
@@ -147,8 +149,9 @@ impl Balancer {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let counters = (processors * 4).clamp(*COUNTERS.start(), *COUNTERS.end());
         // Each counter begins at a random place, or every client would begin with the same endpoint.
-        let turns =
-            (0..counters as u64).map(|counter| Turns(AtomicU64::new(hash::mix(seed.wrapping_add(counter))))).collect();
+        let counters = (0..counters as u64)
+            .map(|counter| Counter(AtomicU64::new(hash::mix(seed.wrapping_add(counter)))))
+            .collect();
         let ordinal = Ordinal::random(seed);
         let current = Current::build(&settings, snapshot, seed, ordinal, (None, false));
         let bounds = settings.policy.may_bound() || settings.zone_policies.iter().any(|(_, policy)| policy.may_bound());
@@ -158,7 +161,7 @@ impl Balancer {
                 current: ArcSwap::from_pointee(current),
                 settings,
                 seed,
-                turns,
+                counters,
                 building: Mutex::new(ordinal),
                 retired: Retired::default(),
                 confirmed: AtomicU64::new(Clock::process().exact()),
@@ -262,10 +265,9 @@ impl Balancer {
     #[inline]
     pub fn choose<R>(&self, ask: &Ask<'_>, show: impl FnOnce(&Arc<Member>) -> R) -> Result<R, NoEndpoint> {
         let current = self.shared.current.load();
-        let (turns, alone) = self.shared.turns();
-        match current.choose(ask, turns, alone) {
+        match current.choose(*ask, self.shared.turns()) {
             Some(member) => Ok(show(member)),
-            None => Err(self.no_endpoint(&current.snapshot, ask)),
+            None => Err(self.no_endpoint(&current.snapshot, ask.tried().len())),
         }
     }
 
@@ -294,7 +296,7 @@ impl Balancer {
     }
 
     #[cold]
-    fn no_endpoint(&self, snapshot: &Snapshot, ask: &Ask<'_>) -> NoEndpoint {
+    fn no_endpoint(&self, snapshot: &Snapshot, tried: usize) -> NoEndpoint {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         NoEndpoint {
             service: Arc::clone(snapshot.service()),
@@ -302,7 +304,7 @@ impl Balancer {
             known: count(snapshot.members().len()),
             healthy: snapshot.eligible_len(),
             aside: count(snapshot.aside_len()),
-            tried: count(ask.tried().len()),
+            tried: count(tried),
             index: snapshot.index(),
             age: self.age(),
         }
@@ -333,13 +335,13 @@ impl Shared {
         self.retired.keep(self.current.swap(Arc::new(current)));
     }
 
-    /// Returns the counter of this thread, and whether no other thread uses it.
+    /// Returns the turns of this thread, or those that threads without a counter of their own share.
     #[inline]
-    fn turns(&self) -> (&AtomicU64, bool) {
-        let (own, others) = self.turns.split_at(self.turns.len() - 1);
+    fn turns(&self) -> Turns<'_> {
+        let (own, others) = self.counters.split_at(self.counters.len() - 1);
         match own.get(seat::seat()) {
-            Some(turns) => (&turns.0, true),
-            None => (&others[0].0, false),
+            Some(Counter(counter)) => Turns::alone(counter),
+            None => Turns::shared(&others[0].0),
         }
     }
 }
@@ -368,13 +370,12 @@ impl Current {
     }
 
     #[inline]
-    fn choose(&self, ask: &Ask<'_>, turns: &AtomicU64, alone: bool) -> Option<&Arc<Member>> {
+    fn choose(&self, ask: Ask<'_>, turns: Turns<'_>) -> Option<&Arc<Member>> {
         let layout = self.layout.as_ref()?;
         if !layout.is_plain() || !ask.tried().is_empty() || self.snapshot.aside().any() {
-            return layout.choose(ask, turns, alone);
+            return layout.choose(&ask, turns);
         }
-        let position = layout.stage(0).pick(ask, &mut Worker::open(turns, alone))?;
-        self.snapshot.member(position)
+        layout.stage(0).choose(ask.hashed(), turns)
     }
 }
 

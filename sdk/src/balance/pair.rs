@@ -7,6 +7,7 @@ use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Worker};
 use super::random::Draw;
+use super::turns::Turns;
 
 /// Draws taken in search of two allowed endpoints before all are walked.
 const DRAWS_MAX: u32 = 8;
@@ -45,25 +46,22 @@ impl Pairs {
         matches!(self.0, Draw::Uniform)
     }
 
-    /// Draws two.
+    /// Draws two different ones in random order where nobody has to be left out; none where weights count, or there is only
+    /// one: [`Self::draw`] knows about them.
     #[inline(always)]
-    pub(super) fn draw(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Drawn {
-        let random = worker.random();
-        if worker.is_open()
-            && self.are_equal()
-            && let Some(others @ 1..) = group.len().checked_sub(1)
-        {
-            // The second by its distance from the first: drawing until they differ is a branch that cannot be foretold.
-            let first = hash::below((random >> 32) as u32, others + 1);
-            let second = first + 1 + hash::below(random as u32, others);
-            let second = if second > others { second - others - 1 } else { second };
-            return Drawn::Two(group.at(first), group.at(second));
-        }
-        self.search(random, group, ask, worker)
+    pub(super) fn draw_open(&self, group: &Group, turns: Turns<'_>) -> Option<(usize, usize)> {
+        let others = group.len().checked_sub(1).filter(|others| *others > 0 && self.are_equal())?;
+        let random = turns.random();
+        // The second by its distance from the first: drawing until they differ is a branch that cannot be foretold.
+        let first = hash::below((random >> 32) as u32, others + 1);
+        let second = first + 1 + hash::below(random as u32, others);
+        let second = if second > others { second - others - 1 } else { second };
+        Some((group.at(first), group.at(second)))
     }
 
-    #[inline(never)]
-    fn search(&self, mut random: u64, group: &Group, ask: &Ask<'_>, worker: &Worker<'_>) -> Drawn {
+    /// Draws two.
+    pub(super) fn draw(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Drawn {
+        let mut random = worker.random();
         let mut first = None;
         for _ in 0..DRAWS_MAX {
             let position = self.0.draw(group, random);

@@ -9,6 +9,7 @@
 use super::group::Group;
 use super::pair::{Drawn, Pairs};
 use super::picker::{Ask, Picker, Worker};
+use super::turns::Turns;
 
 /// What an endpoint nobody knows is taken for, as a share of the other's average.
 const UNKNOWN: f32 = 0.5;
@@ -30,6 +31,18 @@ impl PeakEwma {
     /// Builds for a group.
     pub(super) fn new(group: &Group) -> Self {
         Self(Pairs::new(group))
+    }
+
+    /// Returns which of two is expected to be done sooner; the first if both are.
+    #[inline]
+    fn better(&self, group: &Group, first: usize, second: usize) -> usize {
+        let now = group.snapshot().aside().clock().coarse();
+        let (mut one, mut other) = (Self::look(group, first, now), Self::look(group, second, now));
+        if let Some((factor, other_factor)) = self.0.factors(group, first, second) {
+            one.calls *= factor as f32;
+            other.calls *= other_factor as f32;
+        }
+        if other.beats(one) { second } else { first }
     }
 
     #[inline]
@@ -54,17 +67,16 @@ impl Seen {
 
 impl Picker for PeakEwma {
     #[inline]
+    fn pick_open(&self, group: &Group, _: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        match self.0.draw_open(group, turns) {
+            Some((first, second)) => Some(self.better(group, first, second)),
+            None => self.pick(group, &Ask::any(), &mut Worker::open(turns)),
+        }
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         match self.0.draw(group, ask, worker) {
-            Drawn::Two(first, second) => {
-                let now = group.snapshot().aside().clock().coarse();
-                let (mut one, mut other) = (Self::look(group, first, now), Self::look(group, second, now));
-                if let Some((factor, other_factor)) = self.0.factors(group, first, second) {
-                    one.calls *= factor as f32;
-                    other.calls *= other_factor as f32;
-                }
-                Some(if other.beats(one) { second } else { first })
-            }
+            Drawn::Two(first, second) => Some(self.better(group, first, second)),
             Drawn::One(only) => Some(only),
             Drawn::Nobody => None,
         }

@@ -12,6 +12,7 @@ use super::group::Group;
 use super::peak_ewma::PeakEwma;
 use super::picker::{Ask, Picker, Worker};
 use super::random::Draw;
+use super::turns::Turns;
 use super::{Balancer, Picked, Policy};
 use crate::catalog::Snapshot;
 use crate::endpoint::{Endpoint, Load};
@@ -80,6 +81,30 @@ impl Prequal {
     }
 
     #[inline]
+    fn choose(
+        &self,
+        group: &Group,
+        turns: Turns<'_>,
+        allows: impl Fn(usize) -> bool,
+        pick: impl Fn(&Side) -> Option<usize>,
+    ) -> Option<usize> {
+        if let Some(silent) = &self.silent
+            && ((turns.random() >> 32) as u32) < silent.share
+            && let Some(position) = pick(&silent.side)
+        {
+            return Some(position);
+        }
+        let snapshot = group.snapshot();
+        let now = snapshot.aside().clock().coarse();
+        let allows = |position| self.holds(snapshot, position) && allows(position);
+        if let Some(position) = snapshot.replies().take(now, allows) {
+            return Some(position);
+        }
+        // A call may have tried all who answer probes.
+        pick(&self.otherwise).or_else(|| self.silent.as_ref().and_then(|silent| pick(&silent.side)))
+    }
+
+    #[inline]
     fn holds(&self, snapshot: &Snapshot, position: usize) -> bool {
         match &self.members {
             None => snapshot.weights().get(position).is_some_and(|weight| *weight > 0),
@@ -89,29 +114,22 @@ impl Prequal {
 }
 
 impl Side {
-    fn pick(&self, whole: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        self.picker.pick(self.group.as_ref().unwrap_or(whole), ask, worker)
+    fn group<'a>(&'a self, whole: &'a Group) -> &'a Group {
+        self.group.as_ref().unwrap_or(whole)
     }
 }
 
 impl Picker for Prequal {
     #[inline]
+    fn pick_open(&self, group: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        let side = |side: &Side| side.picker.pick_open(side.group(group), hash, turns);
+        self.choose(group, turns, |_| true, side)
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        if let Some(silent) = &self.silent
-            && ((worker.random() >> 32) as u32) < silent.share
-            && let Some(position) = silent.side.pick(group, ask, worker)
-        {
-            return Some(position);
-        }
-        let snapshot = group.snapshot();
-        let now = snapshot.aside().clock().coarse();
-        let allows = |position| self.holds(snapshot, position) && worker.allows(group, ask, position);
-        if let Some(position) = snapshot.replies().take(now, allows) {
-            return Some(position);
-        }
-        let loud = self.otherwise.pick(group, ask, worker);
-        // A call may have tried all who answer probes.
-        loud.or_else(|| self.silent.as_ref().and_then(|silent| silent.side.pick(group, ask, worker)))
+        let worker = *worker;
+        let side = |side: &Side| side.picker.pick(side.group(group), ask, &mut { worker });
+        self.choose(group, worker.turns(), |position| worker.allows(group, ask, position), side)
     }
 }
 

@@ -6,6 +6,7 @@ use super::alias::Alias;
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
+use super::turns::Turns;
 
 /// Draws taken in search of an allowed endpoint before all are walked.
 const DRAWS_MAX: u32 = 8;
@@ -40,20 +41,14 @@ impl Draw {
 
 impl Picker for Draw {
     #[inline]
+    fn pick_open(&self, group: &Group, _: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        (!group.is_empty()).then(|| self.draw(group, turns.random()))
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         if group.is_empty() {
             return None;
         }
-        if worker.is_open() {
-            return Some(self.draw(group, worker.random()));
-        }
-        self.search(group, ask, worker)
-    }
-}
-
-impl Draw {
-    #[cold]
-    fn search(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut random = worker.random();
         for _ in 0..DRAWS_MAX {
             let position = self.draw(group, random);

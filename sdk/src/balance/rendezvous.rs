@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Picker, Worker};
+use super::turns::Turns;
 use crate::catalog::Member;
 use crate::endpoint::Endpoint;
 
@@ -73,11 +74,12 @@ pub(super) fn identity(endpoint: &Endpoint) -> u64 {
 
 impl Picker for Rendezvous {
     #[inline]
+    fn pick_open(&self, _: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        self.best(hash.unwrap_or_else(|| turns.random()), |_| true)
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let key = ask.hashed().unwrap_or_else(|| worker.random());
-        if worker.is_open() {
-            return self.best(key, |_| true);
-        }
         self.best(key, |position| worker.allows(group, ask, position))
     }
 }

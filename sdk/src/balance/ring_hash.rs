@@ -15,6 +15,7 @@ use super::policy;
 use super::ring::{Ring, sort_spread};
 use super::rule::{POINTS_MAX, Rule};
 use super::sleepers::{Laid, Sleepers, changed_rows};
+use super::turns::Turns;
 
 /// Points looked at beyond the key's own, in search of an endpoint that is not left out.
 const WALK_MAX: usize = 512;
@@ -91,20 +92,25 @@ impl RingHash {
 
 impl Picker for RingHash {
     #[inline]
-    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn pick_open(&self, _: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
         // A call without a key has no home; any will do.
-        let hash = ask.hashed().unwrap_or_else(|| worker.random());
-        let key = hash << self.shift;
-        if worker.is_open() {
-            if let Some(owner) = self.late.as_ref().and_then(|late| late.owner(key)) {
-                return Some(owner as usize);
-            }
-            let owner = self.ring.owner(key) as usize;
-            if !self.sleepers.has(owner) {
-                return Some(owner);
-            }
+        let key = hash.unwrap_or_else(|| turns.random()) << self.shift;
+        if let Some(owner) = self.late.as_ref().and_then(|late| late.owner(key)) {
+            return Some(owner as usize);
         }
-        self.onward(key, group, ask, worker)
+        let owner = self.ring.owner(key) as usize;
+        if self.sleepers.has(owner) { self.awake(key) } else { Some(owner) }
+    }
+
+    /// Looks onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+        let key = ask.hashed().unwrap_or_else(|| worker.random()) << self.shift;
+        let onward = late::walk((&self.ring, &self.sleepers), self.late.as_ref(), key).take(WALK_MAX);
+        let mut allowed = onward.filter(|position| worker.allows(group, ask, *position));
+        allowed.next().or_else(|| {
+            let start = hash::below((key >> self.shift) as u32, group.len());
+            worker.first_allowed(group, ask, start)
+        })
     }
 
     fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
@@ -162,15 +168,10 @@ impl RingHash {
         Some((Self { ring, rule: self.rule, shift: self.shift, laid, sleepers, late }, lasts))
     }
 
-    /// Looks onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.
+    /// Returns the owner of the first point that counts at present.
     #[inline(never)]
-    fn onward(&self, key: u64, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let onward = late::walk((&self.ring, &self.sleepers), self.late.as_ref(), key).take(WALK_MAX);
-        let mut allowed = onward.filter(|position| worker.allows(group, ask, *position));
-        allowed.next().or_else(|| {
-            let start = hash::below((key >> self.shift) as u32, group.len());
-            worker.first_allowed(group, ask, start)
-        })
+    fn awake(&self, key: u64) -> Option<usize> {
+        late::walk((&self.ring, &self.sleepers), self.late.as_ref(), key).next()
     }
 }
 

@@ -13,6 +13,7 @@ use super::group::Group;
 use super::hash;
 use super::modulo::Modulo;
 use super::picker::{Ask, Follower, Picker, Worker};
+use super::turns::Turns;
 
 /// Slots a weighted schedule may always have, and at the same time the inverse of its precision.
 pub(super) const SLOTS_MIN: u64 = 4096;
@@ -68,11 +69,21 @@ impl Schedule {
 
 impl Picker for Schedule {
     #[inline]
+    fn pick_open(&self, _: &Group, _: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        self.at(turns.turn())
+    }
+
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        if worker.is_open() {
-            return self.at(worker.turn());
+        let mut turn = 0;
+        for _ in 0..TURNS_MAX {
+            turn = worker.turn();
+            let position = self.at(turn)?;
+            if worker.allows(group, ask, position) {
+                return Some(position);
+            }
         }
-        self.search(group, ask, worker)
+        let start = self.modulo.of(turn as u32) % group.len().max(1);
+        worker.first_allowed(group, ask, start)
     }
 
     fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
@@ -85,20 +96,6 @@ impl Schedule {
     #[inline]
     fn at(&self, turn: u64) -> Option<usize> {
         self.slots.get(self.modulo.of(turn as u32) as usize).map(|position| *position as usize)
-    }
-
-    #[cold]
-    fn search(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        let mut turn = 0;
-        for _ in 0..TURNS_MAX {
-            turn = worker.turn();
-            let position = self.at(turn)?;
-            if worker.allows(group, ask, position) {
-                return Some(position);
-            }
-        }
-        let start = self.modulo.of(turn as u32) % group.len().max(1);
-        worker.first_allowed(group, ask, start)
     }
 }
 
@@ -126,18 +123,12 @@ impl Strides {
 
 impl Picker for Strides {
     #[inline]
-    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        if worker.is_open() {
-            let nth = self.at(worker.turn());
-            return (nth < group.len()).then(|| group.at(nth));
-        }
-        self.search(group, ask, worker)
+    fn pick_open(&self, group: &Group, _: Option<u64>, turns: Turns<'_>) -> Option<usize> {
+        let nth = self.at(turns.turn());
+        (nth < group.len()).then(|| group.at(nth))
     }
-}
 
-impl Strides {
-    #[cold]
-    fn search(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
+    fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
         let mut nth = 0;
         for _ in 0..TURNS_MAX {
             nth = self.at(worker.turn());

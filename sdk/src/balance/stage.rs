@@ -10,6 +10,7 @@ use super::group::Group;
 use super::picker::{Ask, Gate, Picker, Worker};
 use super::policy::Policy;
 use super::ramp::{Ramp, SlowStart};
+use super::turns::Turns;
 use crate::catalog::Member;
 
 /// Picks in search of one whose trial nobody else won, before being aside stops to count.
@@ -64,9 +65,11 @@ impl Stage {
         self.ramp.as_ref().is_some_and(|ramp| ramp.is_on(self.group.snapshot().aside().clock()))
     }
 
+    /// Chooses where nobody has to be left out.
     #[inline]
-    pub(super) fn pick(&self, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize> {
-        self.picker.pick(&self.group, ask, worker)
+    pub(super) fn choose(&self, hash: Option<u64>, turns: Turns<'_>) -> Option<&Arc<Member>> {
+        let position = self.picker.pick_open(&self.group, hash, turns)?;
+        self.group.snapshot().member(position)
     }
 
     pub(super) fn bound(&self, position: usize) -> Option<u32> {
@@ -95,7 +98,7 @@ impl Stage {
     fn claim(&self, gate: Gate, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<&Arc<Member>> {
         let snapshot = self.group.snapshot();
         for _ in 0..CLAIMS_MAX {
-            let position = self.pick(ask, worker)?;
+            let position = self.picker.pick(&self.group, ask, worker)?;
             let member = snapshot.member(position)?;
             // Another call may have won the trial of an endpoint whose pause is over; look further then.
             if gate == Gate::Panic || worker.doubts(&self.group, position) || member.stats().claim() {
