@@ -6,49 +6,43 @@
 //! arithmetic of Envoy: weights as shares of all in 64-bit floating numbers, `round × share < turns × largest` waits.
 //! A key belongs to the entry of its hash modulo 65,537. The quickest look-up, with shares exact to 1 %; but more than
 //! the keys of who leaves move, and beyond some 600 endpoints shares are coarse. While the table of a changed set is filled,
-//! the one before serves: keys of whoever left are looked up again re-mixed, and whoever came has its first entries.
+//! the one before serves with what `maglev_interim` knows of the change.
 
 use std::sync::Arc;
 
 use super::group::Group;
 use super::hash;
+use super::maglev_interim::Interim;
 use super::picker::{Ask, Follower, Picker, Worker};
-use super::sleepers::{Sleepers, changed_rows};
+use super::sleepers::{Laid, changed_rows};
 use super::turns::Turns;
 use crate::catalog::Member;
 
 /// Entries of the table: a prime, Envoy's default.
-const SIZE: u32 = 65_537;
+pub(super) const SIZE: u32 = 65_537;
 /// Stands for a free entry.
 const FREE: u32 = u32::MAX;
 /// Re-mixed looks into the table in search of an endpoint that is not left out.
 const LOOKS_MAX: u32 = 32;
 /// When so few entries are free, it is sooner found out which of them somebody comes to first than come to.
 const FEW: usize = 256;
-/// One in so many entries may be of those who came; of more, they wait for the new table.
-const LATE_SHARE: u32 = 8;
 
 /// Looks keys up in a Maglev table.
 #[derive(Debug)]
 pub(super) struct Maglev {
     table: Arc<[u32]>,
+    /// Whom it was filled for, with their weights; none for a choice of its own.
+    laid: Option<Laid>,
+    /// What has changed since.
     interim: Option<Interim>,
 }
 
-/// What has changed since the table was filled.
-#[derive(Debug)]
-struct Interim {
-    sleepers: Sleepers,
-    /// Entries of those who came, in order, and who has them.
-    late: Box<[(u32, u32)]>,
-}
-
 /// An endpoint that takes entries.
-struct Taker {
+pub(super) struct Taker {
     share: f64,
     position: u32,
     /// The entry it looks at next, and how far from one to the next.
-    at: u32,
+    pub(super) at: u32,
     skip: u32,
     /// Below this times the round it waits.
     target: f64,
@@ -64,7 +58,8 @@ impl Maglev {
         let takers = named.into_iter().map(|(position, weight, member)| {
             Taker::new(member.endpoint().authority(), position, f64::from(weight) / total as f64)
         });
-        Self { table: fill(takers.collect()).into(), interim: None }
+        let table = fill(takers.collect()).into();
+        Self { table, laid: Laid::of(group, group.weights().to_vec()), interim: None }
     }
 
     #[inline]
@@ -72,55 +67,22 @@ impl Maglev {
         self.table.get((hash % u64::from(SIZE)) as usize).map(|position| *position as usize)
     }
 
-    /// Returns the owner as far as is known before the new table is filled.
-    fn interim_owner(&self, interim: &Interim, hash: u64) -> Option<usize> {
-        let entry = (hash % u64::from(SIZE)) as u32;
-        match interim.late.binary_search_by_key(&entry, |(entry, _)| *entry) {
-            Ok(at) => Some(interim.late[at].1 as usize),
-            Err(_) => self.owner(hash).filter(|position| !interim.sleepers.has(*position)),
-        }
+    /// Serves on for a later group, until a table is filled for that one; none where too much has changed.
+    pub(super) fn until_filled(&self, before: &Group, now: &Group) -> Option<Self> {
+        let laid = self.laid.as_ref().filter(|_| before.is_whole() && now.is_whole())?;
+        let interim = Interim::build(&self.table, laid, self.interim.as_ref(), changed_rows(before, now), now)?;
+        let interim = Some(interim).filter(|interim| !interim.is_empty());
+        Some(Self { table: Arc::clone(&self.table), laid: Some(laid.clone()), interim })
     }
 
-    /// Serves on until the table of a later group is filled; none where it has nothing to tell.
-    fn until_filled(&self, before: &Group, now: &Group) -> Option<Self> {
-        if self.interim.is_some() || !before.is_whole() || !now.is_whole() {
-            return None;
-        }
-        let total: u64 = now.weighted().map(|(_, weight)| u64::from(weight)).sum();
-        let (mut left, mut late, mut room) = (Vec::new(), Vec::new(), SIZE / LATE_SHARE);
-        for position in changed_rows(before, now) {
-            let [then, weight] =
-                [before, now].map(|group| group.snapshot().weights().get(position).copied().unwrap_or(0));
-            let key = |group: &Group| group.stats(position).map(|stats| stats.key());
-            let same = key(before) == key(now);
-            if then > 0 && (weight == 0 || !same) {
-                left.push(position);
-            }
-            let Some(member) = now.snapshot().member(position).filter(|_| weight > 0 && (then == 0 || !same)) else {
-                continue;
-            };
-            let share = f64::from(weight) / total as f64;
-            let entries = ((f64::from(SIZE) * share) as u32).max(1);
-            room = room.checked_sub(entries)?;
-            let mut taker = Taker::new(member.endpoint().authority(), position as u32, share);
-            late.extend((0..entries).map(|_| {
-                let entry = taker.at;
-                taker.step();
-                (entry, position as u32)
-            }));
-        }
-        if (left.is_empty() && late.is_empty()) || left.len() > before.len() as usize / 2 {
-            return None;
-        }
-        late.sort_unstable();
-        late.dedup_by_key(|(entry, _)| *entry);
-        let interim = Interim { sleepers: Sleepers::of(&left, before.snapshot().weights().len()), late: late.into() };
-        Some(Self { table: Arc::clone(&self.table), interim: Some(interim) })
+    /// Says whether the table is the one that would be filled anew.
+    pub(super) fn is_filled(&self) -> bool {
+        self.interim.is_none()
     }
 }
 
 impl Taker {
-    fn new(name: &str, position: u32, share: f64) -> Self {
+    pub(super) fn new(name: &str, position: u32, share: f64) -> Self {
         Self {
             share,
             position,
@@ -131,7 +93,7 @@ impl Taker {
     }
 
     #[inline]
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.at += self.skip;
         if self.at >= SIZE {
             self.at -= SIZE;
@@ -211,7 +173,7 @@ impl Picker for Maglev {
         for _ in 0..LOOKS_MAX {
             let owner = match &self.interim {
                 None => self.owner(hash),
-                Some(interim) => self.interim_owner(interim, hash),
+                Some(interim) => interim.owner(&self.table, hash),
             };
             if let Some(position) = owner.filter(|position| worker.allows(group, ask, *position)) {
                 return Some(position);
@@ -223,14 +185,13 @@ impl Picker for Maglev {
     }
 
     fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
-        self.until_filled(before, now).map(Follower::interim)
+        let follower = self.until_filled(before, now)?;
+        Some(if follower.is_filled() { Follower::lasting(follower) } else { Follower::interim(follower) })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -264,6 +225,7 @@ mod tests {
             assert!((got - weight / 13.0).abs() < 0.001, "{got}");
         }
     }
+
     /// Fills a table as it is described, entry by entry.
     fn plainly(mut takers: Vec<Taker>) -> Vec<u32> {
         let largest = takers.iter().map(|taker| taker.share).fold(0.0, f64::max);
@@ -298,33 +260,5 @@ mod tests {
             };
             prop_assert!(fill(takers()) == plainly(takers()));
         }
-    }
-
-    #[test]
-    fn until_a_table_is_filled_who_left_has_nothing_and_who_came_its_share() {
-        let row = |n: u32| Endpoint::new(&format!("{n:03}"), "10.0.0.1", 1000 + n as u16);
-        let before = Group::whole(Arc::new(Snapshot::empty("web").next((0..100).map(row), 1)));
-        let put = [row(7).weighted(0, 0), row(200), row(201)];
-        let now = Group::whole(Arc::new(before.snapshot().changed(put, &[("005", "")], 2)));
-        let (old, new) = (Maglev::new(&before), Maglev::new(&now));
-        let interim = old.until_filled(&before, &now).unwrap();
-        let turns = AtomicU64::new(0);
-        let pick = |maglev: &Maglev, hash| {
-            let ask = Ask::hash(hash);
-            maglev.pick(&now, &ask, &mut Worker::open(Turns::alone(&turns))).unwrap()
-        };
-        let keys = 50_000u64;
-        let (mut came, mut other) = (0, 0);
-        for hash in (0..keys).map(hash::mix) {
-            let position = pick(&interim, hash);
-            let weight = now.snapshot().weights()[position];
-            assert_eq!(weight, 1);
-            came += u64::from(now.snapshot().member(position).unwrap().endpoint().port() >= 1200);
-            other += u64::from(position != pick(&new, hash));
-        }
-        assert!(came.abs_diff(keys / 50) < keys / 200, "{came}");
-        assert!(other < keys / 10, "{other} of {keys}");
-        let heavier = Group::whole(Arc::new(before.snapshot().changed([row(7).weighted(3, 1)], &[], 2)));
-        assert!(old.until_filled(&before, &heavier).is_none(), "nothing to tell");
     }
 }

@@ -43,6 +43,7 @@ mod layout_tests;
 mod least_request;
 mod local;
 mod maglev;
+mod maglev_interim;
 mod modulo;
 mod pair;
 mod peak_ewma;

@@ -31,8 +31,8 @@ pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 /// there picks wait for the table, and one change waits for the table of the one before.
 ///
 /// What is interim chooses as the new one does, but for two. Of [`Self::Maglev`] (up to a few milliseconds) keys of who left
-/// go to others than they will, who came has its share of keys but not quite those that it will have, and a changed weight
-/// does not count yet. Of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
+/// or weighs less go to others than they will, and who came or weighs more has its share of keys, but not quite those that it
+/// will have. Of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
 /// ten million points), who was there before has as many points as before.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -184,7 +184,7 @@ impl Policy {
             Self::PeakEwma => Some(boxed(PeakEwma::new(group))),
             Self::DxHash => match DxHash::new(group) {
                 Some(slots) => Some(boxed(slots)),
-                None if group.len() <= RENDEZVOUS_MAX => Some(boxed(Rendezvous::new(group))),
+                None if group.len() <= RENDEZVOUS_MAX => Some(boxed(Rendezvous::standing_in(group))),
                 None => RingHash::by_id(group).map(boxed),
             },
             Self::Rendezvous => Some(boxed(Rendezvous::new(group))),

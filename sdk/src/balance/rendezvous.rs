@@ -9,39 +9,74 @@
 //! - Of equal weights the highest draw wins. Of others the lowest `-log2(u) / weight` wins (Schindelhauer and Schomaker 2005), so that shares are as weights are. The logarithm
 //!   is [`super::hash::log2`], in whole numbers: floating ones differ between machines. Of equals the earlier by id,
 //!   then node, wins.
+//!
+//! When the set changes the rows that did are edited into a copy: hashing everybody's identity takes longer.
 
 use std::sync::Arc;
 
 use super::group::Group;
 use super::hash;
-use super::picker::{Ask, Picker, Worker};
+use super::picker::{Ask, Follower, Picker, Worker};
+use super::sleepers::changed_rows;
 use super::turns::Turns;
 use crate::catalog::Member;
 use crate::endpoint::Endpoint;
+
+/// Rows that are edited into a copy; of more everybody is hashed anew.
+const CHANGES_MAX: usize = 16;
 
 /// Draws a number for every endpoint.
 #[derive(Debug)]
 pub(super) struct Rendezvous {
     /// In the order of identities.
     nodes: Box<[Node]>,
+    /// Whether it is built anew in any case, because another policy may be due for the next set.
+    stands_in: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Node {
     own: u64,
     weight: u32,
     position: u32,
 }
 
+impl Node {
+    fn new(position: u32, weight: u32, endpoint: &Endpoint) -> Self {
+        Self { own: identity(endpoint), weight, position }
+    }
+}
+
 impl Rendezvous {
     /// Builds for a group, by identities.
     pub(super) fn new(group: &Group) -> Self {
-        let node = |(position, weight, member): (_, _, &Arc<Member>)| Node {
-            own: identity(member.endpoint()),
-            weight,
-            position,
-        };
-        Self { nodes: group.ordered().map(node).collect() }
+        let node = |(position, weight, member): (_, _, &Arc<Member>)| Node::new(position, weight, member.endpoint());
+        Self { nodes: group.ordered().map(node).collect(), stands_in: false }
+    }
+
+    /// Builds one that serves for another policy, for this group alone.
+    pub(super) fn standing_in(group: &Group) -> Self {
+        Self { stands_in: true, ..Self::new(group) }
+    }
+
+    /// Edits what changed into a copy; none for a choice of its own, and where so much has that building anew is as quick.
+    fn edited(&self, before: &Group, now: &Group) -> Option<Self> {
+        let changed = changed_rows(before, now);
+        if self.stands_in || !before.is_whole() || !now.is_whole() || changed.len() > CHANGES_MAX {
+            return None;
+        }
+        let identity =
+            |position: u32| now.snapshot().member(position as usize).map(|member| member.endpoint().identity());
+        let mut nodes = Vec::with_capacity(self.nodes.len() + changed.len());
+        nodes.extend(self.nodes.iter().filter(|node| !changed.contains(&(node.position as usize))));
+        for position in changed {
+            let weight = now.weight_at(position);
+            let Some(member) = now.snapshot().member(position).filter(|_| weight > 0) else { continue };
+            let own = member.endpoint().identity();
+            let at = nodes.partition_point(|node: &Node| identity(node.position) < Some(own));
+            nodes.insert(at, Node::new(position as u32, weight, member.endpoint()));
+        }
+        Some(Self { nodes: nodes.into(), stands_in: false }).filter(|edited| !edited.nodes.is_empty())
     }
 
     /// Returns the position of the best one that `allows` lets through.
@@ -82,10 +117,16 @@ impl Picker for Rendezvous {
         let key = ask.hashed().unwrap_or_else(|| worker.random());
         self.best(key, |position| worker.allows(group, ask, position))
     }
+
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        self.edited(before, now).map(Follower::lasting)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::catalog::Snapshot;
 
@@ -134,5 +175,30 @@ mod tests {
         let (equal, nearly) = (rendezvous(&[300; 7]), rendezvous(&[300, 300, 300, 300, 300, 300, 299]));
         let (equal, nearly) = (owners(&equal, 500), owners(&nearly, 500));
         assert!(equal.chars().zip(nearly.chars()).filter(|(a, b)| a != b).count() < 5);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_edited_is_what_is_built_anew(
+            weights in proptest::collection::vec(0u32..3, 1..40),
+            events in proptest::collection::vec((0usize..50, 0u32..4, any::<bool>()), 1..20),
+        ) {
+            let row = |n: usize, weight| Endpoint::new(&format!("{n:02}"), "10.0.0.1", n as u16).weighted(weight, 1);
+            let rows = weights.iter().enumerate().map(|(n, weight)| row(n, *weight));
+            let mut before = Group::whole(Arc::new(Snapshot::empty("web").next(rows, 1)));
+            let mut rendezvous = Rendezvous::new(&before);
+            for (n, weight, leaves) in events {
+                let id = format!("{n:02}");
+                let now = Group::whole(Arc::new(match leaves {
+                    true => before.snapshot().changed([], &[(&id, "")], 2),
+                    false => before.snapshot().changed([row(n, weight)], &[], 2),
+                }));
+                let anew = Rendezvous::new(&now);
+                let edited = rendezvous.edited(&before, &now);
+                prop_assert_eq!(edited.is_none(), now.is_empty());
+                prop_assert_eq!(edited.map_or([].into(), |edited| edited.nodes), anew.nodes.clone());
+                (rendezvous, before) = (anew, now);
+            }
+        }
     }
 }
