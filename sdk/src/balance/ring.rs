@@ -2,7 +2,7 @@
 //!
 //! The ring is cut into equal arcs, one per line. A line is sixteen words, one for each point of its arc: where in the arc
 //! it is, above who owns it; and after them who owns the first point of a later arc. So a look-up is one multiplication, one
-//! line, a row of comparisons without a guess, and one word of that line. A sorted array needs two dozen lines for 16
+//! line, a row of subtractions without a guess, and one word of that line. A sorted array needs two dozen lines for 16
 //! million points, an index over it three. Where the bits that owners leave to places do not tell the key from a point, or
 //! a line is full, the sorted points are asked. Used by `ring_hash`, which decides where the points are.
 
@@ -14,8 +14,10 @@ const WORDS: usize = 16;
 const PER_LINE: usize = 8;
 /// Guesses at where a key is, after the first: each is off by the square root of what the one before was.
 const GUESSES: usize = 2;
+/// Words are below 2 to this, so that the highest bit of a difference says which of two is less.
+const WORD_BITS: u32 = 31;
 /// Stands in a line for all points for which there is no room.
-const MORE: u32 = u32::MAX;
+const MORE: u32 = u32::MAX >> (u32::BITS - WORD_BITS);
 
 /// Looks keys up.
 #[derive(Debug)]
@@ -59,21 +61,6 @@ impl Points {
             Self::Wide(points) => points[number],
         }
     }
-
-    /// Returns the owner of a key.
-    #[cold]
-    #[inline(never)]
-    fn owner(&self, key: u64) -> u32 {
-        self.at(self.first_from(key)).1
-    }
-
-    /// Returns the number of the first point that is not below a key.
-    fn first_from(&self, key: u64) -> usize {
-        match self {
-            Self::Narrow(words) => words.partition_point(|word| word >> 32 << 32 < key),
-            Self::Wide(points) => points.partition_point(|(hash, _)| *hash < key),
-        }
-    }
 }
 
 impl Ring {
@@ -90,10 +77,11 @@ impl Ring {
     fn over(points: Points) -> Option<Self> {
         let most = (0..points.len()).map(|number| points.at(number).1).max()?;
         // The highest number that owners have bits for is none of theirs: with the highest place it would be `MORE`.
-        let place_bits = u32::MAX.checked_shl(u32::BITS - (most + 1).leading_zeros()).unwrap_or(0);
+        let place_bits = u32::MAX.checked_shl(u32::BITS - (most + 1).leading_zeros()).unwrap_or(0) & MORE;
         let lines = lay(&points, place_bits);
-        // From one hash of 32 bits to the next, a place moves by as much as there are lines.
-        let exact = matches!(points, Points::Narrow(_)) && lines.len() > !place_bits as usize;
+        // From one hash of 32 bits to the next, a fraction of 32 bits moves by as much as there are lines.
+        let exact =
+            matches!(points, Points::Narrow(_)) && lines.len() > (!place_bits << (u32::BITS - WORD_BITS)) as usize;
         Some(Self { lines, place_bits, exact, points })
     }
 
@@ -101,15 +89,23 @@ impl Ring {
     #[inline]
     pub(super) fn owner(&self, key: u64) -> u32 {
         let (line, within) = arc(key, self.lines.len());
-        let place = within & self.place_bits;
+        let place = place(within, self.place_bits);
         let Line(words) = &self.lines[line];
-        let below = words.iter().map(|word| u32::from(*word < place)).sum::<u32>() as usize;
+        // By the sign of differences: what waits for a line that is far away keeps others from being fetched meanwhile, so
+        // it must be few instructions. A comparison is as many again.
+        let below = words.iter().map(|word| word.wrapping_sub(place) >> WORD_BITS).sum::<u32>() as usize;
         // The last word is below no place; this way the compiler knows.
-        let word = words[below.min(WORDS - 1)];
+        let word = words[below % WORDS];
         if word == MORE || (!self.exact && word & self.place_bits == place) {
-            return self.points.owner(key);
+            return self.far_owner(key);
         }
         word & !self.place_bits
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn far_owner(&self, key: u64) -> u32 {
+        self.at(self.first_from(key)).1
     }
 
     /// Counts the points.
@@ -125,7 +121,9 @@ impl Ring {
 
     /// Returns the number of the first point that is not below a key; that of none if all are.
     pub(super) fn first_from(&self, key: u64) -> usize {
-        self.points.first_from(key)
+        let len = self.len();
+        let guess = (0..GUESSES).fold(arc(key, len).0, |guess, _| self.nearer(key, guess));
+        self.first_around(key, guess)
     }
 
     /// Returns the same for many keys, sooner where points are spread evenly: guesses where it would be then, and again from
@@ -135,12 +133,17 @@ impl Ring {
         let mut guesses: Vec<usize> = keys.iter().map(|key| arc(*key, len).0).collect();
         for _ in 0..GUESSES {
             for (key, guess) in keys.iter().zip(&mut guesses) {
-                let there = self.at(*guess).0;
-                let off = arc(there.abs_diff(*key), len).0;
-                *guess = if there < *key { (*guess + off).min(len - 1) } else { guess.saturating_sub(off) };
+                *guess = self.nearer(*key, *guess);
             }
         }
         keys.iter().zip(guesses).map(|(key, guess)| self.first_around(*key, guess)).collect()
+    }
+
+    /// Returns the number of a point that would be the key's if points were spread evenly from that of a guess on.
+    fn nearer(&self, key: u64, guess: usize) -> usize {
+        let (there, len) = (self.at(guess).0, self.len());
+        let off = arc(there.abs_diff(key), len).0;
+        if there < key { (guess + off).min(len - 1) } else { guess.saturating_sub(off) }
     }
 
     /// Searches from a guess on.
@@ -186,7 +189,7 @@ fn lay(points: &Points, place_bits: u32) -> Box<[Line]> {
             _ if nth == WORDS - 1 && count >= WORDS => MORE,
             point if point < next => {
                 let (hash, owner) = points.at(point);
-                arc(hash, len).1 & place_bits | owner
+                place(arc(hash, len).1, place_bits) | owner
             }
             _ => place_bits | after,
         }))
@@ -199,6 +202,12 @@ fn lay(points: &Points, place_bits: u32) -> Box<[Line]> {
 fn arc(hash: u64, lines: usize) -> (usize, u32) {
     let scaled = (hash >> 32) * lines as u64;
     ((scaled >> 32) as usize, scaled as u32)
+}
+
+/// Returns how far into an arc something is, as words have it.
+#[inline]
+fn place(within: u32, place_bits: u32) -> u32 {
+    within >> (u32::BITS - WORD_BITS) & place_bits
 }
 
 /// Sorts what is spread evenly by its leading word, as hashes are: dealt out by their leading bits first, then within each few.

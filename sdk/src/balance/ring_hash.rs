@@ -99,7 +99,7 @@ impl Picker for RingHash {
             return Some(owner as usize);
         }
         let owner = self.ring.owner(key) as usize;
-        if self.sleepers.has(owner) { self.awake(key) } else { Some(owner) }
+        if !self.sleepers.is_empty() && self.sleepers.has(owner) { self.awake(key) } else { Some(owner) }
     }
 
     /// Looks onward round the ring: a left-out endpoint's keys spread over all, not onto one neighbour.

@@ -91,6 +91,12 @@ impl Sleepers {
         Self { bits: bits.into(), count: positions.len() as u32 }
     }
 
+    /// Says whether nobody is passed over.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Says whether the endpoint at a position is passed over.
     #[inline]
     pub(super) fn has(&self, position: usize) -> bool {
