@@ -53,6 +53,7 @@ pub mod connect;
 #[cfg(any(feature = "hyper", feature = "reqwest"))]
 pub mod directory;
 pub mod endpoint;
+mod environment;
 pub mod error;
 pub mod http;
 #[cfg(feature = "hyper")]

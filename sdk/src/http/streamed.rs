@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
-use super::pool::Lease;
+use super::lease::Lease;
 use super::question::Answer;
 use crate::error::Error;
 
