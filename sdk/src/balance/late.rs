@@ -1,11 +1,12 @@
-//! Points of those who came after a ring was laid out, beside it.
+//! Points of those who came after a ring was laid out, and of those who have more of them than then, beside it.
 //!
-//! Each point takes the keys from the point before it on to its own, as it would on a ring that is laid out anew: that it
-//! comes right before one of the ring's points is known by number, so that ties are decided once. A bit for each small arc
-//! says whether a point here may have keys of it, so most keys ask no further. Built anew at every change, for few. Used by
-//! `ring_hash`.
+//! Each point takes the keys from the ring's point before it on to its own, as it would on a ring that is laid out anew: that
+//! it comes right before one of the ring's points is known by number, so that ties are decided once. Neither hangs on who
+//! else is here or passed over, so a point stays as it is until its owner has others. A bit for each small arc says whether
+//! a point here may have keys of it, so most keys ask no further. For few. Used by `ring_hash`.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::group::Group;
 use super::ring::Ring;
@@ -16,46 +17,53 @@ use crate::endpoint::EndpointKey;
 const ARCS: usize = 16;
 const ARCS_LOG: std::ops::RangeInclusive<u32> = 6..=18;
 
-/// Somebody who came.
+/// Somebody who has points here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Comer {
     pub(super) position: u32,
     pub(super) key: EndpointKey,
+    /// How many of its points the ring has, which are its first ones.
+    pub(super) laid: u32,
     /// How many points it has.
     pub(super) points: u32,
+}
+
+impl Comer {
+    /// Counts the points here.
+    pub(super) fn late(&self) -> u32 {
+        self.points - self.laid
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
     hash: u64,
-    /// Keys above this belong to it.
+    /// Where the ring's point before it is, which may be passed over; keys up to there are none of its.
     start: u64,
     owner: u32,
-    /// How many of the ring's points come before it.
+    /// How many of the ring's points come before it. With none, the one before is the last, across the end of the ring.
     place: u32,
 }
 
-/// Holds them.
-#[derive(Debug)]
+/// Holds them; successors share what is the same.
+#[derive(Clone, Debug)]
 pub(super) struct Late {
     /// By position.
-    comers: Box<[Comer]>,
+    comers: Arc<[Comer]>,
     /// In order.
-    points: Box<[Point]>,
-    /// Whether the keys of the first point begin before the end of the ring.
-    wraps: bool,
+    points: Arc<[Point]>,
     /// A bit for each arc.
-    arcs: Box<[u64]>,
+    arcs: Arc<[u64]>,
     shift: u32,
 }
 
 impl Late {
-    /// Places the points of those who came; `before` are the points that were there, and `hashes` tells those of a comer.
-    /// None when nobody came.
+    /// Places the points of those who came; `before` are the points that were there, and `hashes` tells those of a comer
+    /// that the ring does not have. None when nobody came.
     pub(super) fn build(
         comers: Vec<Comer>,
         before: Option<&Self>,
-        (ring, laid, sleepers): (&Ring, &Laid, &Sleepers),
+        (ring, laid): (&Ring, &Laid),
         now: &Group,
         hashes: impl Fn(&Comer, &mut dyn FnMut(u64)),
     ) -> Option<Self> {
@@ -63,77 +71,39 @@ impl Late {
             return None;
         }
         let old = before.map_or(&[][..], |before| &before.comers);
+        if *old == *comers {
+            return before.cloned();
+        }
         let has = |all: &[Comer], comer: &Comer| {
             all.binary_search_by_key(&comer.position, |one| one.position).is_ok_and(|at| all[at] == *comer)
         };
         let gone: Vec<u32> = old.iter().filter(|comer| !has(&comers, comer)).map(|comer| comer.position).collect();
-        let mut points: Vec<Point> = before.map_or_else(Vec::new, |before| before.points.to_vec());
-        points.retain(|point| !gone.contains(&point.owner));
+        let new: Vec<&Comer> = comers.iter().filter(|comer| !has(old, comer)).collect();
+        let kept = before.map_or(&[][..], |before| &before.points);
+        let len = kept.len() + new.iter().map(|comer| comer.late() as usize).sum::<usize>();
+        let mut points: Vec<Point> = Vec::with_capacity(len);
+        if gone.is_empty() {
+            points.extend_from_slice(kept);
+        } else {
+            points.extend(kept.iter().filter(|point| !gone.contains(&point.owner)));
+        }
+        let kept = points.len();
         let identity =
             |position: u32| now.snapshot().member(position as usize).map(|member| member.endpoint().identity());
         let earlier = |a: u32, b: u32| identity(a).cmp(&identity(b));
-        // Whoever had the point may be gone for good, and somebody else have the position.
-        let is_gone =
-            |owner: u32| now.stats(owner as usize).is_none_or(|stats| !laid.knows(owner as usize, stats.key()));
-        for comer in comers.iter().filter(|comer| !has(old, comer)) {
-            let mut own = Vec::with_capacity(comer.points as usize);
-            hashes(comer, &mut |hash| own.push(hash));
-            for (hash, mut place) in own.iter().copied().zip(ring.first_of_each(&own)) {
-                // Of two points with one hash that of the endpoint that is earlier in order comes first.
-                while place < ring.len() && ring.at(place).0 == hash {
-                    let owner = ring.at(place).1;
-                    if !is_gone(owner) && earlier(owner, comer.position) != Ordering::Less {
-                        break;
-                    }
-                    place += 1;
-                }
-                points.push(Point { hash, start: 0, owner: comer.position, place: place as u32 });
-            }
+        for comer in new {
+            place(comer, (ring, laid), now, earlier, &hashes, &mut points);
         }
-        points.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| earlier(a.owner, b.owner)));
         let log = (points.len() * ARCS).next_power_of_two().ilog2().clamp(*ARCS_LOG.start(), *ARCS_LOG.end());
-        let arcs = vec![0; 1 << (log - 6)].into();
-        let mut late = Self { comers: comers.into(), points: points.into(), wraps: false, arcs, shift: 64 - log };
-        late.stretch(ring, sleepers);
-        Some(late)
-    }
-
-    /// Finds where the keys of each point begin.
-    fn stretch(&mut self, ring: &Ring, sleepers: &Sleepers) {
-        let awake = |number: &usize| !sleepers.has(ring.at(*number).1 as usize);
-        // The point before: its number, as if points here had the number of that which they come before, and its hash.
-        let mut before: Option<(usize, u64)> = None;
-        for nth in 0..self.points.len() {
-            let Point { hash, place, .. } = self.points[nth];
-            let lowest = before.map_or(0, |(number, _)| number);
-            let on_ring = (lowest..place as usize).rev().find(awake).map(|number| ring.at(number).0);
-            let start = match on_ring.or(before.map(|(_, hash)| hash)) {
-                Some(start) => start,
-                None => {
-                    // The first of all: its keys begin after the last of all.
-                    self.wraps = true;
-                    let last = self.points[self.points.len() - 1];
-                    let on_ring = (last.place as usize..ring.len()).rev().find(awake).map(|number| ring.at(number).0);
-                    let others = self.points.len() > 1;
-                    on_ring.or(others.then_some(last.hash)).unwrap_or(hash)
-                }
-            };
-            self.points[nth].start = start;
-            let wraps = nth == 0 && self.wraps;
-            if wraps {
-                self.mark(start, u64::MAX);
-                self.mark(0, hash);
-            } else if start < hash {
-                self.mark(start + 1, hash);
-            }
-            before = Some((place as usize, hash));
-        }
-    }
-
-    fn mark(&mut self, first: u64, last: u64) {
-        for arc in first >> self.shift..=last >> self.shift {
-            self.arcs[(arc / 64) as usize] |= 1 << (arc % 64);
-        }
+        let shift = 64 - log;
+        let (mut arcs, unmarked) = match before {
+            Some(before) if gone.is_empty() && before.shift == shift => (before.arcs.to_vec(), kept),
+            _ => (vec![0; 1 << (log - 6)], 0),
+        };
+        points[unmarked..].iter().for_each(|point| point.mark(&mut arcs, shift));
+        // Two runs in order, or a few.
+        points.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| earlier(a.owner, b.owner)));
+        Some(Self { comers: comers.into(), points: points.into(), arcs: arcs.into(), shift })
     }
 
     /// Returns who came.
@@ -141,7 +111,8 @@ impl Late {
         &self.comers
     }
 
-    /// Returns the owner of a key if it is one of them.
+    /// Returns the owner of a key if it is one of them. None, too, where one on the ring would have it that may be passed
+    /// over; then [`walk`] knows.
     #[inline]
     pub(super) fn owner(&self, key: u64) -> Option<u32> {
         let arc = key >> self.shift;
@@ -153,16 +124,62 @@ impl Late {
 
     #[cold]
     fn search(&self, key: u64) -> Option<u32> {
-        let nth = self.first_from(key);
-        match self.points.get(nth) {
-            Some(point) if key > point.start || (nth == 0 && self.wraps) => Some(point.owner),
-            None if self.wraps && key > self.points[0].start => Some(self.points[0].owner),
-            _ => None,
+        match self.points.get(self.first_from(key)) {
+            Some(point) => (point.place == 0 || key > point.start).then_some(point.owner),
+            None => {
+                let first = self.points[0];
+                (first.place == 0 && key > first.start).then_some(first.owner)
+            }
         }
     }
 
     fn first_from(&self, key: u64) -> usize {
         self.points.partition_point(|point| point.hash < key)
+    }
+}
+
+/// Finds where the points of a comer are.
+fn place(
+    comer: &Comer,
+    (ring, laid): (&Ring, &Laid),
+    now: &Group,
+    earlier: impl Fn(u32, u32) -> Ordering,
+    hashes: impl Fn(&Comer, &mut dyn FnMut(u64)),
+    points: &mut Vec<Point>,
+) {
+    // Whoever had the point may be gone for good, and somebody else have the position.
+    let is_gone = |owner: u32| now.stats(owner as usize).is_none_or(|stats| !laid.knows(owner as usize, stats.key()));
+    let mut own = Vec::with_capacity(comer.late() as usize);
+    hashes(comer, &mut |hash| own.push(hash));
+    own.sort_unstable();
+    for (hash, mut place) in own.iter().copied().zip(ring.first_of_each(&own)) {
+        // Of two points with one hash that of the endpoint that is earlier in order comes first.
+        while place < ring.len() && ring.at(place).0 == hash {
+            let owner = ring.at(place).1;
+            if !is_gone(owner) && earlier(owner, comer.position) != Ordering::Less {
+                break;
+            }
+            place += 1;
+        }
+        let start = ring.at(place.checked_sub(1).unwrap_or(ring.len() - 1)).0;
+        points.push(Point { hash, start, owner: comer.position, place: place as u32 });
+    }
+}
+
+impl Point {
+    /// Marks the arcs that may have keys of it.
+    fn mark(&self, arcs: &mut [u64], shift: u32) {
+        let mut mark = |first: u64, last: u64| {
+            for arc in first >> shift..=last >> shift {
+                arcs[(arc / 64) as usize] |= 1 << (arc % 64);
+            }
+        };
+        if self.place == 0 {
+            mark(self.start, u64::MAX);
+            mark(0, self.hash);
+        } else if self.start < self.hash {
+            mark(self.start + 1, self.hash);
+        }
     }
 }
 
@@ -172,7 +189,7 @@ pub(super) fn walk<'a>(
     late: Option<&'a Late>,
     key: u64,
 ) -> impl Iterator<Item = usize> + 'a {
-    let points = late.map_or(&[][..], |late| &late.points);
+    let points = late.map_or(&[][..], |late| &*late.points);
     let start = ring.first_from(key);
     let first = late.map_or(0, |late| late.first_from(key));
     let (mut number, mut nth) = (start, first);
@@ -216,6 +233,8 @@ mod tests {
         Late,
         /// On the ring with other points, which are passed over.
         Changed,
+        /// On the ring with some of its points.
+        Grown,
         /// Somebody who is gone had points on the ring; the position is another's, who came.
         Taken,
     }
@@ -231,15 +250,25 @@ mod tests {
             Just(Part::Asleep),
             Just(Part::Late),
             Just(Part::Changed),
+            Just(Part::Grown),
             Just(Part::Taken)
         ];
         proptest::collection::vec((part, proptest::collection::vec(point(), 1..6)), 1..12)
     }
 
-    fn ring(rows: &[(Part, Vec<u32>)], ranks: &[u32], has: impl Fn(Part) -> bool) -> Option<Ring> {
+    /// How many of its points the ring has.
+    fn laid((part, points): &(Part, Vec<u32>)) -> usize {
+        match part {
+            Part::Late => 0,
+            Part::Grown => points.len() / 2,
+            _ => points.len(),
+        }
+    }
+
+    fn ring(rows: &[(Part, Vec<u32>)], ranks: &[u32], count: impl Fn(&(Part, Vec<u32>)) -> usize) -> Option<Ring> {
         let mut words: Vec<(u32, u32, u32)> = Vec::new();
-        for (position, (_, points)) in rows.iter().enumerate().filter(|(_, (part, _))| has(*part)) {
-            words.extend(points.iter().map(|point| (*point, ranks[position], position as u32)));
+        for (position, row) in rows.iter().enumerate() {
+            words.extend(row.1[..count(row)].iter().map(|point| (*point, ranks[position], position as u32)));
         }
         words.sort_unstable();
         Ring::narrow(words.into_iter().map(|(hash, _, owner)| u64::from(hash) << 32 | u64::from(owner)).collect())
@@ -262,39 +291,44 @@ mod tests {
                 snapshot = snapshot.changed([row(n)], &[], 1);
             }
             let now = Group::whole(Arc::new(snapshot));
-            let (Some(old), Some(anew)) = (ring(&rows, &ranks_then, |part| part != Part::Late), ring(&rows, &ranks, |part| part != Part::Asleep)) else {
+            let (Some(old), Some(anew)) = (ring(&rows, &ranks_then, laid), ring(&rows, &ranks, |(part, points)| if *part == Part::Asleep { 0 } else { points.len() })) else {
                 return Ok(());
             };
             // The ring was laid out for the one before of a position that is taken.
             let gone = |n: usize| rows[n].0 == Part::Taken;
             let then = rows.iter().enumerate().filter(|(n, _)| gone(*n)).map(|(n, _)| Endpoint::new(&format!("{:010}", ranks[n]), "10.0.0.2", n as u16));
             let then = Group::whole(Arc::new(now.snapshot().changed(then, &[], 1)));
-            let laid = Laid::of(&then, vec![1; rows.len()]).unwrap();
+            let table = Laid::of(&then, vec![1; rows.len()]).unwrap();
             let mut sleepers = Sleepers::default();
             let mut comers = Vec::new();
-            for (position, (part, points)) in rows.iter().enumerate() {
-                laid.set(&mut sleepers, position, matches!(part, Part::Asleep | Part::Changed | Part::Taken));
-                if matches!(part, Part::Late | Part::Changed | Part::Taken) {
+            for (position, row) in rows.iter().enumerate() {
+                let (part, points) = row;
+                table.set(&mut sleepers, position, matches!(part, Part::Asleep | Part::Changed | Part::Taken));
+                if matches!(part, Part::Late | Part::Changed | Part::Taken | Part::Grown) {
                     let key = now.stats(position).unwrap().key();
-                    comers.push(Comer { position: position as u32, key, points: points.len() as u32 });
+                    let laid = if *part == Part::Grown { laid(row) } else { 0 };
+                    comers.push(Comer { position: position as u32, key, laid: laid as u32, points: points.len() as u32 });
                 }
             }
             let hashes = |comer: &Comer, put: &mut dyn FnMut(u64)| {
-                rows[comer.position as usize].1.iter().for_each(|point| put(u64::from(*point) << 32));
+                rows[comer.position as usize].1[comer.laid as usize..].iter().for_each(|point| put(u64::from(*point) << 32));
             };
             // First some of them, then all: the points of some are there already, those of others go.
             let some: Vec<Comer> = comers.iter().copied().step_by(2).collect();
-            let before = Late::build(some, None, (&old, &laid, &Sleepers::default()), &now, hashes);
-            let late = Late::build(comers, before.as_ref(), (&old, &laid, &sleepers), &now, hashes);
+            let before = Late::build(some, None, (&old, &table), &now, hashes);
+            let late = Late::build(comers, before.as_ref(), (&old, &table), &now, hashes);
             for key in keys.into_iter().chain(rows.iter().flat_map(|(_, points)| points.iter().flat_map(|p| [*p, p.wrapping_add(1)]))) {
                 let key = u64::from(key) << 32;
                 let first = anew.first_from(key);
                 let due: Vec<usize> = (first..first + anew.len()).map(|number| anew.at(number).1 as usize).collect();
                 let walked: Vec<usize> = walk((&old, &sleepers), late.as_ref(), key).collect();
                 prop_assert_eq!(&walked, &due);
-                let owner = late.as_ref().and_then(|late| late.owner(key));
-                let is_late = matches!(rows[due[0]].0, Part::Late | Part::Changed | Part::Taken);
-                prop_assert_eq!(owner.map(|owner| owner as usize), is_late.then_some(due[0]));
+                // It answers for its own, and the ring for all others, but where somebody there is passed over.
+                let beside = late.as_ref().and_then(|late| late.owner(key)).map(|owner| owner as usize);
+                let on_ring = Some(old.owner(key) as usize).filter(|owner| !sleepers.has(*owner));
+                prop_assert!(beside.or(on_ring).is_none_or(|owner| owner == due[0]));
+                let is_wholly_late = matches!(rows[due[0]].0, Part::Late | Part::Changed | Part::Taken);
+                prop_assert!(beside.is_some() || on_ring.is_none() || !is_wholly_late);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! number hangs on who is there), it does so until a new one is laid out; then those who were there before have the number
 //! of points they had.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::group::Group;
@@ -27,6 +28,8 @@ const LATE_FEW: usize = 1280;
 const LATE_FEW_SHARE: usize = 8;
 /// So many times as many serve until there is a new ring.
 const LATE_FOR_NOW: usize = 4;
+/// So many may be given another number of points by a change of somebody else; beyond, all are, as a rule.
+const OTHERS_MAX: usize = 64;
 
 /// Looks keys up on a ring.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl RingHash {
             let mut words = Vec::with_capacity(len);
             for (rank, (position, _, member)) in ranked {
                 let put = &mut |hash| words.push(hash | u64::from(rank));
-                rule.hashes(member.endpoint(), points[position as usize], put);
+                rule.hashes(member.endpoint(), 0..points[position as usize], put);
             }
             let mut words = sort_spread(words, |word| *word);
             for word in &mut words {
@@ -77,7 +80,7 @@ impl RingHash {
         } else {
             let mut words = Vec::with_capacity(len);
             for (rank, (position, _, member)) in ranked {
-                rule.hashes(member.endpoint(), points[position as usize], &mut |hash| words.push((hash, rank)));
+                rule.hashes(member.endpoint(), 0..points[position as usize], &mut |hash| words.push((hash, rank)));
             }
             let mut words = sort_spread(words, |(hash, _)| *hash);
             for (_, rank) in &mut words {
@@ -123,49 +126,79 @@ impl RingHash {
     /// Serves on for a later group; says too whether it chooses as a new one, and may do so for good.
     fn changed(&self, before: &Group, now: &Group) -> Option<(Self, bool)> {
         let laid = self.laid.as_ref().filter(|_| before.is_whole() && now.is_whole())?;
-        let points = self.rule.points(now);
-        let due = |position: usize| points.get(position).copied().unwrap_or(0);
-        let mut sleepers = self.sleepers.clone();
-        let mut comers = self.late.as_ref().map_or_else(Vec::new, |late| late.comers().to_vec());
-        for position in changed_rows(before, now) {
-            let key = now.stats(position).map(|stats| stats.key());
-            let comer = key.map(|key| Comer { position: position as u32, key, points: due(position) });
-            let is_laid = |comer: &Comer| laid.knows(position, comer.key) && laid.parts()[position] == comer.points;
-            let is_awake = comer.as_ref().is_some_and(is_laid);
-            laid.set(&mut sleepers, position, !is_awake);
-            let comer = comer.filter(|comer| comer.points > 0 && !is_awake);
-            match (comers.binary_search_by_key(&position, |comer| comer.position as usize), comer) {
-                (Ok(at), Some(comer)) => comers[at] = comer,
-                (Ok(at), None) => drop(comers.remove(at)),
-                (Err(at), Some(comer)) => comers.insert(at, comer),
-                (Err(_), None) => {}
-            }
-        }
-        let late_len: u64 = comers.iter().map(|comer| u64::from(comer.points)).sum();
         let ring_len = self.ring.len();
         let late_max = (ring_len / LATE_FEW_SHARE).min(LATE_FEW).max(ring_len / LATE_SHARE).min(LATE_MAX);
+        let rows = changed_rows(before, now);
+        let (due, is_exact) = match self.due(laid, &rows, now) {
+            Some(due) => (due, true),
+            None => (self.nearly_due(&rows, now), false),
+        };
+        let mut sleepers = self.sleepers.clone();
+        let comer = |(position, points): (u32, u32)| {
+            let key = now.stats(position as usize).map(|stats| stats.key());
+            let on_ring = key.map_or(0, |key| laid.part(position as usize, key));
+            // The first points of an endpoint are the same however many it has.
+            let on_ring = if on_ring <= points { on_ring } else { 0 };
+            laid.set(&mut sleepers, position as usize, on_ring == 0);
+            key.filter(|_| on_ring < points).map(|key| Comer { position, key, laid: on_ring, points })
+        };
+        let comers: Vec<Comer> = due.into_iter().filter_map(comer).collect();
+        let late_len: u64 = comers.iter().map(|comer| u64::from(comer.late())).sum();
         if late_len > (late_max * LATE_FOR_NOW) as u64 || !laid.bears_for_now(&sleepers) {
             return None;
         }
-        // Whether everybody has as many points as are due: whoever's row is the same, too.
-        let is_late = |position: usize| comers.binary_search_by_key(&position, |one| one.position as usize).is_ok();
-        let on_ring = |position: usize| match sleepers.has(position) {
-            true => 0,
-            false => laid.parts().get(position).copied().unwrap_or(0),
-        };
-        let is_exact = comers.iter().all(|comer| comer.points == due(comer.position as usize))
-            && (0..points.len().max(laid.parts().len()))
-                .all(|position| on_ring(position) == due(position) || is_late(position));
         let is_rule = !matches!(self.rule, Rule::ById) || policy::is_for_ring(now);
         let lasts = is_exact && is_rule && late_len <= late_max as u64 && laid.bears(&sleepers);
         let hashes = |comer: &Comer, put: &mut dyn FnMut(u64)| {
             if let Some(member) = now.snapshot().member(comer.position as usize) {
-                self.rule.hashes(member.endpoint(), comer.points, put);
+                self.rule.hashes(member.endpoint(), comer.laid..comer.points, put);
             }
         };
-        let late = Late::build(comers, self.late.as_ref(), (&self.ring, laid, &sleepers), now, hashes);
+        let late = Late::build(comers, self.late.as_ref(), (&self.ring, laid), now, hashes);
         let (ring, laid) = (Arc::clone(&self.ring), Some(laid.clone()));
         Some((Self { ring, rule: self.rule, shift: self.shift, laid, sleepers, late }, lasts))
+    }
+
+    /// Returns who is to have how many points, by position, of those in whose rows something changed, who have points beside
+    /// the ring, and whom the rule gives others than they had; who is not there has none. None where the last are many.
+    fn due(&self, laid: &Laid, rows: &[usize], now: &Group) -> Option<Vec<(u32, u32)>> {
+        let mut special = self.sleepers.bits(now.weights().len().max(laid.parts().len()));
+        let comers = self.comers().iter().map(|comer| comer.position as usize);
+        for position in rows.iter().copied().chain(comers) {
+            special[position / 64] |= 1 << (position % 64);
+        }
+        let mut due: Vec<(u32, u32)> = Vec::new();
+        let mut others = 0;
+        let parts = laid.parts();
+        let put = |position: u32, points: u32| {
+            let at = position as usize;
+            let is_special = special[at / 64] >> (at % 64) & 1 == 1;
+            if is_special || parts.get(at).copied().unwrap_or(0) != points {
+                others += usize::from(!is_special);
+                due.push((position, points));
+            }
+            if others > OTHERS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        if self.rule.shares(now, put).is_break() {
+            return None;
+        }
+        let gone = rows.iter().filter(|position| now.weight_at(**position) == 0);
+        due.extend(gone.map(|position| (*position as u32, 0)));
+        due.sort_unstable();
+        Some(due)
+    }
+
+    /// Returns the same for now, where the rule gives others to many: those beside the ring have what they had.
+    fn nearly_due(&self, rows: &[usize], now: &Group) -> Vec<(u32, u32)> {
+        let kept = self.comers().iter().filter(|comer| rows.binary_search(&(comer.position as usize)).is_err());
+        let due = rows.iter().map(|position| (*position as u32, self.rule.nearly(now, now.weight_at(*position))));
+        let mut due: Vec<(u32, u32)> = kept.map(|comer| (comer.position, comer.points)).chain(due).collect();
+        due.sort_unstable();
+        due
+    }
+
+    fn comers(&self) -> &[Comer] {
+        self.late.as_ref().map_or(&[], Late::comers)
     }
 
     /// Returns the owner of the first point that counts at present.

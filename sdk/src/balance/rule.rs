@@ -12,6 +12,8 @@
 //! hash. Laid out by id instead of address it is what hashing over slots falls back to.
 //! Pure; used by `ring_hash`.
 
+use std::ops::{ControlFlow, Range};
+
 use super::group::Group;
 use super::hash;
 use crate::endpoint::Endpoint;
@@ -38,36 +40,74 @@ impl Rule {
         matches!(self, Self::Ketama(_))
     }
 
-    /// Returns how many points each in a group has, by position.
-    pub(super) fn points(self, group: &Group) -> Vec<u32> {
-        let mut points = vec![0; group.snapshot().weights().len()];
+    /// Tells how many points each in a group has, with its position, until it is told to stop.
+    #[inline]
+    pub(super) fn shares(self, group: &Group, mut put: impl FnMut(u32, u32) -> ControlFlow<()>) -> ControlFlow<()> {
         match self {
             Self::Ketama(per_unit) => {
-                let full = |weight: u32| u64::from(weight) * u64::from(per_unit.max(1));
-                let wanted: u64 = group.weighted().map(|(_, weight)| full(weight)).sum();
-                for (position, weight) in group.weighted() {
-                    points[position as usize] = if wanted <= POINTS_MAX {
-                        full(weight) as u32
-                    } else {
-                        (u128::from(full(weight)) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u32
-                    };
-                }
+                let points = Self::ketama(group, per_unit);
+                let weights = (0u32..).zip(group.weights().iter().copied());
+                weights
+                    .filter(|(_, weight)| *weight > 0)
+                    .try_for_each(|(position, weight)| put(position, points(weight)))
             }
-            Self::Envoy(least, most) => shares(group, least, most, &mut points),
-            Self::ById => shares(group, u64::from(group.len()) * POINTS_BY_ID, POINTS_MAX, &mut points),
+            Self::Envoy(least, most) => shares(group, least, most, put),
+            Self::ById => {
+                let (least, most) = Self::by_id(group);
+                shares(group, least, most, put)
+            }
         }
+    }
+
+    /// Returns how many points a weight has in a group, but for what Envoy's roundings make of it, where it has any.
+    pub(super) fn nearly(self, group: &Group, weight: u32) -> u32 {
+        let envoy = |(least, most)| {
+            let step = step(group, least, most);
+            step(weight).ceil() as u32
+        };
+        match self {
+            Self::Ketama(per_unit) => Self::ketama(group, per_unit)(weight),
+            Self::Envoy(least, most) => envoy((least, most)),
+            Self::ById => envoy(Self::by_id(group)),
+        }
+    }
+
+    fn ketama(group: &Group, per_unit: u32) -> impl Fn(u32) -> u32 + use<> {
+        let full = move |weight: u32| u64::from(weight) * u64::from(per_unit.max(1));
+        let wanted: u64 = group.weights().iter().map(|weight| full(*weight)).sum();
+        move |weight| match full(weight) {
+            points if wanted <= POINTS_MAX || points == 0 => points as u32,
+            points => (u128::from(points) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u32,
+        }
+    }
+
+    /// Returns how many points at least and at most.
+    fn by_id(group: &Group) -> (u64, u64) {
+        (u64::from(group.len()) * POINTS_BY_ID, POINTS_MAX)
+    }
+
+    /// Returns how many points each in a group has, by position.
+    pub(super) fn points(self, group: &Group) -> Vec<u32> {
+        let mut points = vec![0; group.weights().len()];
+        let put = |position: u32, count| {
+            points[position as usize] = count;
+            ControlFlow::Continue(())
+        };
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.shares(group, put);
         points
     }
 
-    /// Tells the hashes of an endpoint's points, in the upper half on the narrow ring.
-    pub(super) fn hashes(self, endpoint: &Endpoint, points: u32, put: &mut dyn FnMut(u64)) {
+    /// Tells the hashes of an endpoint's points, those with the numbers given; in the upper half on the narrow ring.
+    pub(super) fn hashes(self, endpoint: &Endpoint, points: Range<u32>, put: &mut dyn FnMut(u64)) {
         let mut text = match self {
             Self::Ketama(_) => {
                 let base = base(endpoint.host(), endpoint.port());
                 let mut hash = 0;
-                for _ in 0..points {
+                for number in 0..points.end {
                     hash = !hash::update_word(base, hash);
-                    put(u64::from(hash) << 32);
+                    if number >= points.start {
+                        put(u64::from(hash) << 32);
+                    }
                 }
                 return;
             }
@@ -79,7 +119,7 @@ impl Rule {
         };
         text.push(b'_');
         let len = text.len();
-        for number in 0..points {
+        for number in points {
             text.truncate(len);
             push_digits(&mut text, number.into());
             put(hash::xx64(&text));
@@ -87,33 +127,42 @@ impl Rule {
     }
 }
 
-/// Counts the points of each on Envoy's ring.
-fn shares(group: &Group, least: u64, most: u64, points: &mut [u32]) {
+/// Returns what the share of a weight is of the points of Envoy's ring, which need not be a whole number.
+fn step(group: &Group, least: u64, most: u64) -> impl Fn(u32) -> f64 + use<> {
     let weights = group.weights();
     let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    let share = |weight: u32| f64::from(weight) / total as f64;
-    let Some(lightest) = weights.iter().copied().filter(|weight| *weight > 0).min() else { return };
-    let lightest = share(lightest);
+    let share = move |weight: u32| f64::from(weight) / total as f64;
+    // Whoever is not there, with weight 0, comes last of all this way.
+    let lightest = weights.iter().map(|weight| weight.wrapping_sub(1)).min().map_or(0, |least| least.wrapping_add(1));
+    let lightest = share(lightest.max(1));
     let scale = ((lightest * least as f64).ceil() / lightest).min(most as f64);
+    move |weight| scale * share(weight)
+}
+
+/// Counts the points of each on Envoy's ring.
+#[inline]
+fn shares(group: &Group, least: u64, most: u64, mut put: impl FnMut(u32, u32) -> ControlFlow<()>) -> ControlFlow<()> {
+    let (weights, step_of) = (group.weights(), step(group, least, most));
     // Running sums of numbers that are not whole, in Envoy's order, so that its roundings are ours. It sets points one by
     // one while there are fewer than are due.
     let (mut set, mut due) = (0, 0.0);
     // Walked for every change: most weigh as much as the one before, and numbers below 2^53 are rounded up as integers.
     let (mut last, mut step) = (0, 0.0);
     for position in group.snapshot().order() {
-        let weight = group.weight_at(*position as usize);
+        let weight = weights[*position as usize];
         if weight == 0 {
             continue;
         }
         if weight != last {
-            (last, step) = (weight, scale * share(weight));
+            (last, step) = (weight, step_of(weight));
         }
         due += step;
         let whole = due as u64;
         let now = (whole + u64::from((whole as f64) < due)).max(set);
-        points[*position as usize] = (now - set) as u32;
+        put(*position, (now - set) as u32)?;
         set = now;
     }
+    ControlFlow::Continue(())
 }
 
 /// Returns the CRC state after `host`, zero, `port`: what all points of an endpoint begin from.

@@ -55,6 +55,11 @@ impl Laid {
         self.keys.get(position).copied().flatten() == Some(key)
     }
 
+    /// Returns what an endpoint has in the table that was laid out for it; 0 for anybody else.
+    pub(super) fn part(&self, position: usize, key: EndpointKey) -> u32 {
+        if self.knows(position, key) { self.parts[position] } else { 0 }
+    }
+
     /// Says whether so few are passed over that the table may serve on for good.
     pub(super) fn bears(&self, sleepers: &Sleepers) -> bool {
         sleepers.count <= self.len / SHARE
@@ -95,6 +100,13 @@ impl Sleepers {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Returns a bit for each of so many positions, or all that there are, set where somebody is passed over.
+    pub(super) fn bits(&self, len: usize) -> Vec<u64> {
+        let mut bits = vec![0; len.div_ceil(64).max(self.bits.len())];
+        bits[..self.bits.len()].copy_from_slice(&self.bits);
+        bits
     }
 
     /// Says whether the endpoint at a position is passed over.
