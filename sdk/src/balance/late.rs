@@ -13,9 +13,9 @@ use super::ring::Ring;
 use super::sleepers::{Laid, Sleepers};
 use crate::endpoint::EndpointKey;
 
-/// Arcs per point, and their number as a power of two at least and at most.
-const ARCS: usize = 16;
-const ARCS_LOG: std::ops::RangeInclusive<u32> = 6..=18;
+/// Points of the ring per arc, on average, and the number of arcs as a power of two at least and at most.
+const RING_PER_ARC: usize = 4;
+const ARCS_LOG: std::ops::RangeInclusive<u32> = 12..=18;
 
 /// Somebody who has points here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,12 @@ pub(super) struct Late {
     /// By position.
     comers: Arc<[Comer]>,
     /// In order.
-    points: Arc<[Point]>,
+    points: Arc<Vec<Point>>,
     /// A bit for each arc.
     arcs: Arc<[u64]>,
     shift: u32,
+    /// How many points have left marks though they are here no longer.
+    left: usize,
 }
 
 impl Late {
@@ -78,32 +80,41 @@ impl Late {
             all.binary_search_by_key(&comer.position, |one| one.position).is_ok_and(|at| all[at] == *comer)
         };
         let gone: Vec<u32> = old.iter().filter(|comer| !has(&comers, comer)).map(|comer| comer.position).collect();
-        let new: Vec<&Comer> = comers.iter().filter(|comer| !has(old, comer)).collect();
-        let kept = before.map_or(&[][..], |before| &before.points);
-        let len = kept.len() + new.iter().map(|comer| comer.late() as usize).sum::<usize>();
-        let mut points: Vec<Point> = Vec::with_capacity(len);
-        if gone.is_empty() {
-            points.extend_from_slice(kept);
-        } else {
-            points.extend(kept.iter().filter(|point| !gone.contains(&point.owner)));
-        }
-        let kept = points.len();
         let identity =
             |position: u32| now.snapshot().member(position as usize).map(|member| member.endpoint().identity());
         let earlier = |a: u32, b: u32| identity(a).cmp(&identity(b));
-        for comer in new {
-            place(comer, (ring, laid), now, earlier, &hashes, &mut points);
+        let order = |a: &Point, b: &Point| a.hash.cmp(&b.hash).then_with(|| earlier(a.owner, b.owner));
+        let mut new = Vec::new();
+        for comer in comers.iter().filter(|comer| !has(old, comer)) {
+            place(comer, (ring, laid), now, earlier, &hashes, &mut new);
         }
-        let log = (points.len() * ARCS).next_power_of_two().ilog2().clamp(*ARCS_LOG.start(), *ARCS_LOG.end());
+        new.sort_by(order);
+        let kept = before.map_or(&[][..], |before| &before.points);
+        let mut points = Vec::with_capacity(kept.len() + new.len());
+        let mut rest = kept.iter().filter(|point| gone.binary_search(&point.owner).is_err()).peekable();
+        for point in &new {
+            while let Some(earlier) = rest.next_if(|kept| order(kept, point).is_lt()) {
+                points.push(*earlier);
+            }
+            points.push(*point);
+        }
+        points.extend(rest);
+        let log = (ring.len() / RING_PER_ARC).next_power_of_two().ilog2().clamp(*ARCS_LOG.start(), *ARCS_LOG.end());
         let shift = 64 - log;
-        let (mut arcs, unmarked) = match before {
-            Some(before) if gone.is_empty() && before.shift == shift => (before.arcs.to_vec(), kept),
-            _ => (vec![0; 1 << (log - 6)], 0),
+        let left = before.map_or(0, |before| before.left) + kept.len() + new.len() - points.len();
+        let (arcs, left) = match before {
+            Some(before) if left <= points.len() => {
+                let mut arcs: Arc<[u64]> = (&*before.arcs).into();
+                mark(&new, &mut arcs, shift);
+                (arcs, left)
+            }
+            _ => {
+                let mut arcs: Arc<[u64]> = vec![0; 1 << (log - 6)].into();
+                mark(&points, &mut arcs, shift);
+                (arcs, 0)
+            }
         };
-        points[unmarked..].iter().for_each(|point| point.mark(&mut arcs, shift));
-        // Two runs in order, or a few.
-        points.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| earlier(a.owner, b.owner)));
-        Some(Self { comers: comers.into(), points: points.into(), arcs: arcs.into(), shift })
+        Some(Self { comers: comers.into(), points: points.into(), arcs, shift, left })
     }
 
     /// Returns who came.
@@ -166,19 +177,20 @@ fn place(
     }
 }
 
-impl Point {
-    /// Marks the arcs that may have keys of it.
-    fn mark(&self, arcs: &mut [u64], shift: u32) {
-        let mut mark = |first: u64, last: u64| {
-            for arc in first >> shift..=last >> shift {
-                arcs[(arc / 64) as usize] |= 1 << (arc % 64);
-            }
-        };
-        if self.place == 0 {
-            mark(self.start, u64::MAX);
-            mark(0, self.hash);
-        } else if self.start < self.hash {
-            mark(self.start + 1, self.hash);
+/// Marks the arcs that may have keys of these points.
+fn mark(points: &[Point], arcs: &mut Arc<[u64]>, shift: u32) {
+    let arcs = Arc::make_mut(arcs);
+    let mut mark = |first: u64, last: u64| {
+        for arc in first >> shift..=last >> shift {
+            arcs[(arc / 64) as usize] |= 1 << (arc % 64);
+        }
+    };
+    for point in points {
+        if point.place == 0 {
+            mark(point.start, u64::MAX);
+            mark(0, point.hash);
+        } else if point.start < point.hash {
+            mark(point.start + 1, point.hash);
         }
     }
 }
