@@ -10,14 +10,15 @@
 //! old, and clients that go by old ones herd; the total of all changes slowly. So the pick is a guess, and [`Picker::bound`]
 //! tells the call the bound, which it takes along for the server to decide by its exact count (`crate::load::admits`).
 //! The totals are running sums: a pick corrects them by what changed at the endpoints it looks at, and at one more that it
-//! visits in turn, so that no pick looks at all. What was never looked at since the set changed counts as it was then.
+//! visits in turn, so that no pick looks at all. When the set changes what was counted is taken over, and only who changed is looked at.
 
-use std::ops::AddAssign;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use super::group::Group;
 use super::hash;
 use super::picker::{Ask, Follower, Picker, Worker};
+use super::sleepers::changed_rows;
+use super::totals::{KNOWN, SHARE_BITS, Shares, Sums};
 use super::turns::Turns;
 use crate::endpoint::Gauge;
 
@@ -28,12 +29,8 @@ const TRIES_MAX: u64 = 32;
 const REPORT_AGE_MAX: u32 = 500;
 /// and for so many in the total, where errors of single ones cancel out.
 const TOTAL_AGE_MAX: u32 = 10_000;
-/// Marks among `seen` what a server reported.
-const KNOWN: u32 = 1 << 31;
 /// Ages beyond are of reports newer than the coarse clock, whose ages wrapped.
 const REPORT_AGE_WRAPPED: u32 = 1 << 23;
-/// Bits after the point of a share.
-const SHARE_BITS: u32 = 32;
 
 /// Bounds what a hash policy puts on one endpoint.
 pub(super) struct Bounded {
@@ -50,107 +47,41 @@ pub(super) struct Bounded {
     shares: Shares,
 }
 
-/// What all have in flight, or by how much that changes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    known: i64,
-    own: i64,
-    known_share: i64,
-}
-
-impl AddAssign for Sums {
-    #[inline]
-    fn add_assign(&mut self, other: Self) {
-        self.known += other.known;
-        self.own += other.own;
-        self.known_share += other.known_share;
-    }
-}
-
-impl Sums {
-    /// Returns what one endpoint adds, as it stands among `seen`.
-    fn of(seen: u32, share: u64) -> Self {
-        let load = i64::from(seen & !KNOWN);
-        match seen & KNOWN {
-            0 => Self { own: load, ..Self::default() },
-            _ => Self { known: load, known_share: share as i64, own: 0 },
-        }
-    }
-
-    /// Returns what all servers have in flight of all clients, by the reports of at least half of them.
-    #[inline]
-    fn reported(&self, all_share: i64) -> Option<u64> {
-        if self.known_share == 0 {
-            return None;
-        }
-        let known = u64::try_from(self.known).unwrap_or(0);
-        if self.known_share == all_share {
-            return Some(known);
-        }
-        let share = u128::try_from(self.known_share).ok()?;
-        let all = u128::try_from(all_share).ok().filter(|all| share * 2 >= *all)?;
-        u64::try_from(u128::from(known) * all / share).ok()
-    }
-
-    /// Returns what all have in flight as far as this process knows.
-    #[inline]
-    fn total(&self, all_share: i64) -> u64 {
-        self.reported(all_share).unwrap_or_else(|| u64::try_from(self.known + self.own).unwrap_or(0))
-    }
-}
-
-/// The bound as a share of the total, factor included.
-#[derive(Debug)]
-enum Shares {
-    Equal(u64),
-    /// By position; 0 who is not among them.
-    Own(Box<[u64]>),
-}
-
-impl Shares {
-    #[inline]
-    fn of(&self, position: usize) -> u64 {
-        match self {
-            Self::Equal(share) => *share,
-            Self::Own(own) => own.get(position).copied().unwrap_or(0),
-        }
-    }
-}
-
 impl Bounded {
     /// Builds over the picker of a hash policy; `factor` is in percent of the fair share, and at least 100 counts.
     pub(super) fn new(group: &Group, picker: Box<dyn Picker>, factor: u32) -> Self {
-        let total: u64 = group.weighted().map(|(_, weight)| u64::from(weight)).sum();
-        let share = |weight: u32| {
-            let share = (u128::from(weight) * u128::from(factor.max(100))) << SHARE_BITS;
-            u64::try_from(share / (u128::from(total.max(1)) * 100)).unwrap_or(u64::MAX)
-        };
-        let shares = if group.is_equal() && group.is_whole() {
-            Shares::Equal(share(if group.is_empty() { 1 } else { group.weight(0) }))
-        } else {
-            // Most weigh as much as the one before, and dividing takes longer than all the rest.
-            let mut last = (0, 0);
-            let share = |weight: &u32| {
-                if *weight != last.0 {
-                    last = (*weight, share(*weight));
-                }
-                last.1
-            };
-            Shares::Own(group.weights().iter().map(share).collect())
-        };
-        let all_share = match &shares {
-            Shares::Equal(share) => *share as i64 * i64::from(group.len()),
-            Shares::Own(own) => own.iter().sum::<u64>() as i64,
-        };
         let now = group.snapshot().aside().clock().coarse();
+        let counted = (0..group.weights().len()).map(|position| counted(group, position, now)).collect();
+        Self::over(group, picker, factor, counted)
+    }
+
+    /// Builds the one of a later group over its picker. What was counted is taken over, and only those are looked at whose
+    /// rows are others. The sums are those of what is taken over, whatever the old one goes on to count for picks that still
+    /// have it: its endpoints' gauges tell that, to whoever looks at them next.
+    fn followed(&self, picker: Box<dyn Picker>, before: &Group, now: &Group) -> Self {
+        if !before.is_whole() || !now.is_whole() {
+            return Self::new(now, picker, self.factor);
+        }
+        let mut seen: Vec<u32> = self.seen.iter().map(|seen| seen.load(Relaxed)).collect();
+        seen.resize(now.weights().len(), 0);
+        let time = now.snapshot().aside().clock().coarse();
+        for position in changed_rows(before, now) {
+            if let Some(seen) = seen.get_mut(position) {
+                *seen = counted(now, position, time);
+            }
+        }
+        Self::over(now, picker, self.factor, seen)
+    }
+
+    /// Builds it with what was counted at each position.
+    fn over(group: &Group, picker: Box<dyn Picker>, factor: u32, counted: Vec<u32>) -> Self {
+        let shares = Shares::new(group, factor);
+        let all_share = shares.all(group);
         let mut sums = Sums::default();
-        let mut look = |position: usize| {
-            let gauge = group.gauge(position).filter(|_| group.weight_at(position) > 0)?;
-            let counted = load(gauge, now).1;
-            sums += Sums::of(counted, shares.of(position));
-            Some(counted)
-        };
-        let seen = (0..group.weights().len()).map(|position| AtomicU32::new(look(position).unwrap_or(0))).collect();
+        for (position, counted) in counted.iter().enumerate().filter(|(_, counted)| **counted > 0) {
+            sums += Sums::of(*counted, shares.of(position));
+        }
+        let seen = counted.into_iter().map(AtomicU32::new).collect();
         let Sums { known, own, known_share } = sums;
         Self {
             picker,
@@ -211,6 +142,11 @@ impl Bounded {
     }
 }
 
+/// Returns what counts in the total of the endpoint at a position, 0 where nobody is who may be called.
+fn counted(group: &Group, position: usize, now: u64) -> u32 {
+    group.gauge(position).filter(|_| group.weight_at(position) > 0).map_or(0, |gauge| load(gauge, now).1)
+}
+
 /// Returns the calls in flight at an endpoint, as far as anybody knows, and what counts in the total.
 #[inline]
 fn load(gauge: &Gauge, now: u64) -> (u32, u32) {
@@ -234,7 +170,7 @@ impl Picker for Bounded {
 
     fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
         let Follower { picker, lasts } = self.picker.follow(before, now)?;
-        Some(Follower { picker: Box::new(Self::new(now, picker, self.factor)), lasts })
+        Some(Follower { picker: Box::new(self.followed(picker, before, now)), lasts })
     }
 
     fn bound(&self, position: usize) -> Option<u32> {
@@ -291,130 +227,5 @@ impl Bounded {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::balance::{Balancer, Picked, Policy};
-    use crate::catalog::Snapshot;
-    use crate::endpoint::{Clock, Ejection, Endpoint, Load};
-
-    fn balancer(policy: Policy, rows: impl IntoIterator<Item = Endpoint>) -> (Clock, Balancer) {
-        let clock = Clock::manual();
-        let snapshot = Snapshot::empty_with("web", Ejection::default(), clock.clone()).next(rows, 1);
-        (clock, Balancer::with_seed(policy, Arc::new(snapshot), 1))
-    }
-
-    fn rows(len: usize) -> impl Iterator<Item = Endpoint> {
-        (0..len).map(|n| Endpoint::new(&format!("{n:03}"), &format!("10.0.0.{n}"), 80).in_slot(n as u32))
-    }
-
-    fn in_flight(balancer: &Balancer) -> Vec<u64> {
-        balancer.snapshot().members().iter().map(|member| member.stats().in_flight()).collect()
-    }
-
-    fn hashes() -> Vec<Policy> {
-        vec![Policy::DX_HASH, Policy::RING_HASH, Policy::ENVOY_RING, Policy::Maglev, Policy::Rendezvous]
-    }
-
-    #[test]
-    fn nobody_has_more_than_the_bound() {
-        for policy in hashes() {
-            let (_clock, balancer) = balancer(policy.bounded(125), rows(20));
-            // Half of all calls have one key.
-            let key = |n: u64| if n.is_multiple_of(2) { 0 } else { n };
-            let mut held: Vec<Picked> =
-                (0..1000).map(|n| balancer.pick(&Ask::hash(hash::mix(key(n)))).unwrap()).collect();
-            let most = |balancer: &Balancer| in_flight(balancer).into_iter().max().unwrap();
-            assert!(most(&balancer) <= 63, "{:?}: {:?}", balancer.policy(), in_flight(&balancer));
-            // As calls end, the bound comes down with the total.
-            for n in 0..20_000 {
-                drop(held.swap_remove((hash::mix(n) % held.len() as u64) as usize));
-                if !n.is_multiple_of(25) || held.len() < 200 {
-                    held.push(balancer.pick(&Ask::hash(hash::mix(key(n)))).unwrap());
-                }
-            }
-            let mean = held.len() as f64 / 20.0;
-            assert!(most(&balancer) as f64 <= (mean * 1.25).ceil() * 1.1, "{mean}: {:?}", in_flight(&balancer));
-        }
-    }
-
-    #[test]
-    fn a_key_stays_at_home_while_there_is_room_and_comes_back() {
-        let (_clock, bounded) = balancer(Policy::DX_HASH.bounded(200), rows(10));
-        let (_clock, plain) = balancer(Policy::DX_HASH, rows(10));
-        let who = |balancer: &Balancer, n| balancer.pick(&Ask::hash(hash::mix(n))).unwrap();
-        let home = |n| who(&plain, n).endpoint().id().to_owned();
-        assert!(
-            (0..500).all(|n| who(&bounded, n).endpoint().id() == home(n)),
-            "one call at a time is within every bound"
-        );
-        let held: Vec<Picked> = (0..100).map(|_| who(&bounded, 7)).collect();
-        let at_home = held.iter().filter(|picked| picked.endpoint().id() == home(7)).count();
-        assert_eq!(at_home, 20, "twice the fair share");
-        drop(held);
-        assert_eq!(who(&bounded, 7).endpoint().id(), home(7));
-    }
-
-    #[test]
-    fn a_server_that_reports_more_is_full_for_this_client_too() {
-        let (clock, balancer) = balancer(Policy::DX_HASH.bounded(125), rows(10));
-        let home = || balancer.pick(&Ask::hash(7)).unwrap().endpoint().id().to_owned();
-        let first = home();
-        let snapshot = balancer.snapshot();
-        let stats = snapshot.find(&first, "").unwrap().stats();
-        stats.note_report(Load { in_flight: 100, latency: 1000 }, clock.exact());
-        assert_ne!(home(), first);
-        clock.advance(Duration::from_millis(1001));
-        assert_eq!(home(), first, "what is old does not count");
-    }
-
-    #[test]
-    fn the_bound_that_servers_are_told_is_of_what_they_report() {
-        let weighted = rows(4).zip([1, 1, 2, 4]).map(|(row, weight)| row.weighted(weight, 1));
-        let (clock, balancer) = balancer(Policy::DX_HASH.bounded(125), weighted);
-        let told = || {
-            // Each pick visits one more endpoint.
-            (0..3 * 4).for_each(|n| drop(balancer.pick(&Ask::hash(hash::mix(n))).unwrap()));
-            let snapshot = balancer.snapshot();
-            let members = snapshot.members().iter().cloned();
-            members.map(|member| balancer.bound_of(&balancer.hold(member))).collect::<Vec<_>>()
-        };
-        assert_eq!(told(), [None; 4], "nobody has reported");
-        let snapshot = balancer.snapshot();
-        let report = |id: &str, in_flight| {
-            let stats = snapshot.find(id, "").unwrap().stats();
-            stats.note_report(Load { in_flight, latency: 1000 }, clock.exact());
-        };
-        report("002", 20);
-        assert_eq!(told(), [None; 4], "a quarter of the weight is too little to go by");
-        report("000", 9);
-        report("001", 11);
-        // 40 in flight on half of the weight: 80 in all, and the call itself.
-        assert_eq!(told(), [13, 13, 26, 51].map(Some));
-        report("003", 60);
-        assert_eq!(told(), [16, 16, 32, 64].map(Some));
-        clock.advance(Duration::from_millis(9_000));
-        assert_eq!(told(), [16, 16, 32, 64].map(Some), "the total is slower to change than its parts");
-        clock.advance(Duration::from_millis(1_001));
-        assert_eq!(told(), [None; 4]);
-    }
-
-    #[test]
-    fn who_has_no_bound_tells_none() {
-        let (clock, balancer) = balancer(Policy::DX_HASH, rows(1));
-        let picked = balancer.pick(&Ask::hash(1)).unwrap();
-        picked.stats().note_report(Load { in_flight: 5, latency: 1000 }, clock.exact());
-        assert_eq!(balancer.bound_of(&picked), None);
-    }
-
-    #[test]
-    fn shares_follow_weights() {
-        let rows = rows(4).zip([1, 1, 2, 4]).map(|(row, weight)| row.weighted(weight, 1));
-        let (_clock, balancer) = balancer(Policy::DX_HASH.bounded(100), rows);
-        let _held: Vec<Picked> = (0..800).map(|n| balancer.pick(&Ask::hash(hash::mix(n % 3))).unwrap()).collect();
-        let got = in_flight(&balancer);
-        assert!(got.iter().zip([100, 100, 200, 400]).all(|(got, due)| got.abs_diff(due) <= due / 8), "{got:?}");
-    }
-}
+#[path = "bounded_tests.rs"]
+mod tests;

@@ -26,7 +26,8 @@ use std::hint::select_unpredictable;
 
 use super::group::Group;
 use super::hash;
-use super::picker::{Ask, Picker, Worker};
+use super::picker::{Ask, Follower, Picker, Worker};
+use super::sleepers::changed_rows;
 use super::turns::Turns;
 
 /// Slots are below this; where one is not, or somebody has none, there is nothing to hash over.
@@ -55,7 +56,7 @@ const fn steps() -> [u64; LEVELS] {
 }
 
 /// Looks keys up among slots.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct DxHash {
     /// Positions by slot.
     slots: Box<[u32]>,
@@ -91,9 +92,50 @@ impl DxHash {
             }
         }
         let levels = (2 << level(highest?)) - 1;
+        Some(Self::over(group, heaviest, (slots.into(), weights.into()), levels))
+    }
+
+    fn over(group: &Group, heaviest: u32, (slots, weights): (Box<[u32]>, Box<[u32]>), levels: u32) -> Self {
         let unit_shift = 64 - level(heaviest - 1);
         let sparse = weights.is_empty() && (group.len() as usize) < slots.len() * SPARSE / 100;
-        Some(Self { slots: slots.into(), weights: weights.into(), levels, sparse, unit_shift })
+        Self { slots, weights, levels, sparse, unit_shift }
+    }
+
+    /// Edits what changed into a copy; none for a choice of its own, and where the array is to be of another size.
+    fn edited(&self, before: &Group, now: &Group) -> Option<Self> {
+        if !before.is_whole() || !now.is_whole() {
+            return None;
+        }
+        let heaviest = now.weights().iter().copied().max().filter(|heaviest| *heaviest > 0)?;
+        let changed = changed_rows(before, now);
+        let mut slots = self.slots.clone();
+        let mut weights = match heaviest {
+            1 => Box::default(),
+            _ if self.weights.is_empty() => slots.iter().map(|position| u32::from(*position != NOBODY)).collect(),
+            _ => self.weights.clone(),
+        };
+        let mut set = |slots: &mut [u32], slot: usize, position, weight| {
+            slots[slot] = position;
+            if let Some(own) = weights.get_mut(slot) {
+                *own = weight;
+            }
+        };
+        for position in changed.iter().filter(|position| before.weight_at(**position) > 0) {
+            set(&mut slots, before.snapshot().slot(*position)? as usize, NOBODY, 0);
+        }
+        for position in changed.iter().filter(|position| now.weight_at(**position) > 0) {
+            let slot = now.snapshot().slot(*position)? as usize;
+            if *slots.get(slot)? != NOBODY {
+                return None;
+            }
+            set(&mut slots, slot, *position as u32, now.weight_at(*position));
+        }
+        // Somebody has to be in the upper half, or the array would be a smaller one.
+        let upper = &slots[slots.len() / 2..];
+        upper
+            .iter()
+            .any(|position| *position != NOBODY)
+            .then(|| Self::over(now, heaviest, (slots, weights), self.levels))
     }
 
     /// Returns the position of the first one on the key's way. The second step is taken whether it is needed or not: where
@@ -201,6 +243,10 @@ impl Picker for DxHash {
         let key = ask.hashed().unwrap_or_else(|| worker.random());
         self.owner(key, |position| worker.allows(group, ask, position))
     }
+
+    fn follow(&self, before: &Group, now: &Group) -> Option<Follower> {
+        self.edited(before, now).map(Follower::lasting)
+    }
 }
 
 /// Goes down from the highest of the levels, given as bits, to where a coin says stop; returns that level and its word.
@@ -243,151 +289,5 @@ fn level(number: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::catalog::Snapshot;
-    use crate::endpoint::Endpoint;
-
-    /// Slots and weights; ids count backwards, since neither ids nor positions may matter.
-    fn group(rows: &BTreeMap<u32, u32>) -> Group {
-        let row = |(slot, weight): (&u32, &u32)| {
-            Endpoint::new(&format!("{:08}", u32::MAX - slot), "10.0.0.1", 80).in_slot(*slot).weighted(*weight, 1)
-        };
-        Group::whole(Arc::new(Snapshot::empty("web").next(rows.iter().map(row), 1)))
-    }
-
-    fn owners(rows: &BTreeMap<u32, u32>, keys: u64) -> Vec<u32> {
-        let group = group(rows);
-        let dx = DxHash::new(&group).unwrap();
-        let slot = |key| group.snapshot().slot(dx.owner(hash::mix(key), |_| true).unwrap()).unwrap();
-        (0..keys).map(slot).collect()
-    }
-
-    fn even(slots: impl IntoIterator<Item = u32>) -> BTreeMap<u32, u32> {
-        slots.into_iter().map(|slot| (slot, 1)).collect()
-    }
-
-    // From a second implementation, in another language, of the layout above.
-    #[test]
-    fn golden_owners() {
-        let text = |rows: &BTreeMap<u32, u32>| {
-            let owners: Vec<String> = owners(rows, 24).iter().map(u32::to_string).collect();
-            owners.join(" ")
-        };
-        assert_eq!(text(&even(0..10)), "6 1 9 1 2 5 6 5 7 8 5 6 0 6 3 8 3 6 4 0 2 5 7 8");
-        assert_eq!(
-            text(&even([3, 700, 65_537])),
-            "3 700 65537 65537 700 65537 3 700 65537 65537 3 700 3 65537 3 3 3 3 700 65537 3 65537 700 700"
-        );
-        assert_eq!(text(&even([900_000])), "900000 ".repeat(24).trim());
-        assert_eq!(text(&even([900_000, 900_001, 900_002])), RENDEZVOUS);
-        assert_eq!(
-            text(&BTreeMap::from([(0, 1), (1, 5), (2, 2), (6, 100), (9, 1)])),
-            "6 1 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6 6"
-        );
-    }
-
-    const RENDEZVOUS: &str = "900001 900000 900000 900002 900000 900000 900002 900002 900002 900002 900002 900002 900000 900002 900000 900001 900000 900002 900001 900002 \
-                              900000 900001 900000 900001";
-
-    #[test]
-    fn without_slots_of_their_own_there_is_nothing_to_hash_over() {
-        let build = |slots: &[Option<u32>]| {
-            let rows = slots.iter().enumerate().map(|(n, slot)| {
-                let row = Endpoint::new(&format!("{n}"), "10.0.0.1", 80);
-                slot.map_or(row.clone(), |slot| row.in_slot(slot))
-            });
-            DxHash::new(&Group::whole(Arc::new(Snapshot::empty("web").next(rows, 1))))
-        };
-        assert!(build(&[Some(0), Some(7)]).is_some());
-        assert!(build(&[Some(0), None]).is_none());
-        assert!(build(&[Some(4), Some(4)]).is_none());
-        assert!(build(&[Some(SLOTS_MAX)]).is_none());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-
-        /// Whatever somebody's weight becomes (0 is gone) below the highest, however the array grows or shrinks by it:
-        /// keys move from the one or to the one, and never both ways.
-        #[test]
-        fn a_change_moves_keys_of_nobody_else(
-            rows in prop_oneof![
-                proptest::collection::btree_map(0u32..200, Just(1u32), 100..150),
-                proptest::collection::btree_map(0u32..200, 1u32..9, 100..150),
-            ],
-            slot in 0u32..400, weight in 0u32..9,
-        ) {
-            let normal = |rows: &BTreeMap<u32, u32>| rows.values().max().map(|weight| weight.next_power_of_two());
-            let before = owners(&rows, 500);
-            let mut changed = rows.clone();
-            let old = changed.insert(slot, weight).unwrap_or(0);
-            changed.retain(|_, weight| *weight > 0);
-            if normal(&changed) != normal(&rows) {
-                changed.entry(slot).and_modify(|weight| *weight = 1);
-            }
-            let weight = changed.get(&slot).copied().unwrap_or(0);
-            prop_assume!(normal(&changed) == normal(&rows));
-            for (old_owner, new_owner) in before.into_iter().zip(owners(&changed, 500)) {
-                let due = if weight > old { new_owner } else { old_owner };
-                prop_assert!(old_owner == new_owner || due == slot);
-            }
-        }
-    }
-
-    #[test]
-    fn shares_follow_weights() {
-        for rows in [even((0..50).map(|n| n * 3)), (0..40).map(|n| (n * 2, 1 + n % 7)).collect()] {
-            let keys = 100_000;
-            let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
-            owners(&rows, keys).into_iter().for_each(|slot| *counts.entry(slot).or_default() += 1);
-            let total: u32 = rows.values().sum();
-            for (slot, weight) in &rows {
-                let due = keys as f64 * f64::from(*weight) / f64::from(total);
-                // Five standard deviations; the keys are fixed.
-                assert!((f64::from(counts[slot]) - due).abs() < 5.0 * due.sqrt(), "{slot}: {} for {due}", counts[slot]);
-            }
-        }
-    }
-
-    #[test]
-    fn the_first_steps_are_those_of_the_walk() {
-        for rows in [even([0, 2, 3, 9, 17, 40]), even(0..10), (0..9).map(|n| (n * n, 1 + n)).collect()] {
-            let group = group(&rows);
-            let dx = DxHash::new(&group).unwrap();
-            for key in (0..3000).map(hash::mix) {
-                let due = dx.steps(key, |_| true);
-                assert_eq!(dx.owner(key, |_| true), due);
-                assert!(!dx.sparse || dx.first_owner(key) == due);
-            }
-        }
-    }
-
-    #[test]
-    fn doubled_weights_change_nothing() {
-        let rows: BTreeMap<u32, u32> = (0..40).map(|n| (n * 2, 1 + n % 7)).collect();
-        let doubled = rows.iter().map(|(slot, weight)| (*slot, weight * 16)).collect();
-        assert_eq!(owners(&rows, 2000), owners(&doubled, 2000));
-        let same = |weight| (0..40).map(|slot| (slot, weight)).collect();
-        assert_eq!(owners(&same(1), 2000), owners(&same(64), 2000));
-    }
-
-    #[test]
-    fn who_is_left_out_leaves_its_keys_to_all() {
-        let group = group(&even(0..20));
-        let dx = DxHash::new(&group).unwrap();
-        let mut counts = [0u32; 20];
-        for key in 0..40_000 {
-            let home = dx.owner(hash::mix(key), |_| true).unwrap();
-            if home == 5 {
-                counts[dx.owner(hash::mix(key), |position| position != 5).unwrap()] += 1;
-            }
-        }
-        assert!(counts.iter().enumerate().all(|(at, count)| at == 5 || (60..160).contains(count)), "{counts:?}");
-    }
-}
+#[path = "dx_hash_tests.rs"]
+mod tests;

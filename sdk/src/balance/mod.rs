@@ -66,6 +66,7 @@ mod stage;
 mod subset;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod turns;
 mod zone;
 
