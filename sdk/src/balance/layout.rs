@@ -49,13 +49,13 @@ struct Zones {
 
 impl Layout {
     /// Lays out a snapshot; none when there is nobody to call. `keep` is shown whom the rule leaves, the critical
-    /// included, and returns whom to keep to, or none for all. `before` is what was laid out last, and whether its pickers
-    /// may serve on.
+    /// included, and returns whom to keep to, or none for all. `before` is what was laid out last, and `serves_on` that
+    /// whose pickers may serve on.
     pub(super) fn build(
         settings: &BalancerSettings,
         snapshot: &Arc<Snapshot>,
         seed: u64,
-        (before, serves_on): (Option<&Self>, bool),
+        (before, serves_on): (Option<&Self>, Option<&Self>),
         keep: impl FnOnce(Vec<Place>) -> Option<BTreeSet<Place>>,
     ) -> Option<Self> {
         let group = considered(settings, snapshot, keep);
@@ -65,7 +65,7 @@ impl Layout {
         };
         let panic_threshold = settings.panic_threshold.min(100);
         if settings.zone.is_none() && settings.zone_policies.is_empty() {
-            let first = stage(&settings.policy, group, before.filter(|_| serves_on).map(|before| &before.first))?;
+            let first = stage(&settings.policy, group, serves_on.map(|layout| &layout.first))?;
             let plain = first.ramp().is_none();
             return Some(Self { plain, first, others: Box::default(), zones: None, panic_threshold });
         }

@@ -51,6 +51,7 @@ mod picked;
 mod picker;
 mod policy;
 mod prequal;
+mod publish;
 mod ramp;
 mod random;
 mod rendezvous;
@@ -72,7 +73,7 @@ mod zone;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -115,9 +116,11 @@ struct Shared {
     /// Makes this client's order its own; kept, so that updates keep the order.
     seed: u64,
     counters: Box<[Counter]>,
-    /// Which of the clients this one is, for subsetting. Held while a picker is built, so that the newest snapshot is
+    /// Which of the clients this one is, for subsetting. Held while something is published, so that the newest snapshot is
     /// published last.
-    building: Mutex<Ordinal>,
+    publishing: Mutex<Ordinal>,
+    /// Held while a table is built that another picker serves for.
+    completing: Mutex<()>,
     /// What was published before and readers may still have.
     retired: Retired<Current>,
     /// When the registry last confirmed the snapshot, in milliseconds of the process clock.
@@ -155,7 +158,7 @@ impl Balancer {
             .map(|counter| Counter(AtomicU64::new(hash::mix(seed.wrapping_add(counter)))))
             .collect();
         let ordinal = Ordinal::random(seed);
-        let current = Current::build(&settings, snapshot, seed, ordinal, (None, false));
+        let current = Current::build(&settings, snapshot, seed, ordinal, (None, None));
         let bounds = settings.policy.may_bound() || settings.zone_policies.iter().any(|(_, policy)| policy.may_bound());
         Self {
             shared: Arc::new(Shared {
@@ -164,36 +167,11 @@ impl Balancer {
                 settings,
                 seed,
                 counters,
-                building: Mutex::new(ordinal),
+                publishing: Mutex::new(ordinal),
+                completing: Mutex::default(),
                 retired: Retired::default(),
                 confirmed: AtomicU64::new(Clock::process().exact()),
             }),
-        }
-    }
-
-    /// Publishes a newer snapshot with its picker, built on the calling thread, and confirms it. Where a picker takes its
-    /// time to build, one that serves until then is published before it; see [`Policy`].
-    /// One that is older than what is published is left aside; returns whether it was taken.
-    pub fn publish(&self, snapshot: Arc<Snapshot>) -> bool {
-        // A build that panicked left nothing behind under the lock.
-        let ordinal = self.shared.building.lock().unwrap_or_else(PoisonError::into_inner);
-        if snapshot.generation() < self.shared.current.load().snapshot.generation() {
-            return false;
-        }
-        self.shared.rebuild(snapshot, *ordinal);
-        self.confirm();
-        true
-    }
-
-    /// Tells which of all clients of the service this one is, so that [`BalancerSettings::subset`] spreads them evenly.
-    /// Before, a balancer takes a place at random.
-    pub fn set_ordinal(&self, client: Ordinal) {
-        let mut ordinal = self.shared.building.lock().unwrap_or_else(PoisonError::into_inner);
-        if *ordinal != client {
-            *ordinal = client;
-            if self.shared.settings.subset.is_some() {
-                self.shared.rebuild(self.snapshot(), client);
-            }
         }
     }
 
@@ -314,29 +292,6 @@ impl Balancer {
 }
 
 impl Shared {
-    /// Builds and publishes; called with the lock held.
-    fn rebuild(&self, snapshot: Arc<Snapshot>, ordinal: Ordinal) {
-        let before = self.current.load_full();
-        let build = |serves_on| {
-            let snapshot = Arc::clone(&snapshot);
-            Current::build(&self.settings, snapshot, self.seed, ordinal, (Some(&before), serves_on))
-        };
-        let current = build(true);
-        if current.layout.as_ref().is_some_and(Layout::is_interim) {
-            // What changed is known to picks from here on, and a new table may take its time.
-            self.put(current);
-            self.put(build(false));
-        } else {
-            self.put(current);
-        }
-        drop(before);
-        self.retired.sweep();
-    }
-
-    fn put(&self, current: Current) {
-        self.retired.keep(self.current.swap(Arc::new(current)));
-    }
-
     /// Returns the turns of this thread, or those that threads without a counter of their own share.
     #[inline]
     fn turns(&self) -> Turns<'_> {
@@ -349,19 +304,20 @@ impl Shared {
 }
 
 impl Current {
+    /// Builds what is published after `before`; pickers of `serves_on` may serve on.
     fn build(
         settings: &BalancerSettings,
         snapshot: Arc<Snapshot>,
         seed: u64,
         ordinal: Ordinal,
-        (before, serves_on): (Option<&Self>, bool),
+        (before, serves_on): (Option<&Self>, Option<&Self>),
     ) -> Self {
         let mut subset = Subset::default();
         let layout = Layout::build(
             settings,
             &snapshot,
             seed,
-            (before.and_then(|before| before.layout.as_ref()), serves_on),
+            (before.and_then(|one| one.layout.as_ref()), serves_on.and_then(|one| one.layout.as_ref())),
             |whole| {
                 let size = settings.subset?;
                 subset = before.map_or(&subset, |before| &before.subset).follow(whole, size as usize);

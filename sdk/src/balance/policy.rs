@@ -27,8 +27,9 @@ pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 /// Names a balancing algorithm and its settings.
 ///
 /// Picks know of a change as soon as its snapshot is laid out; where a table takes its time to build, an interim one serves
-/// until then. Not so in parts of the set (a zone, a subset, those a rule leaves) and where half of a ring changes at once:
-/// there picks wait for the table, and one change waits for the table of the one before.
+/// until then. Not so in parts of the set (a zone, a subset, those a rule leaves), where half of a ring changes at once, and where
+/// an eighth of a [`Self::Maglev`] table is for those who came: there picks wait for the table. No change waits for the table of
+/// the one before, and of changes that come while a table is built only the last gets another.
 ///
 /// What is interim chooses as the new one does, but for two. Of [`Self::Maglev`] (up to a few milliseconds) keys of who left
 /// or weighs less go to others than they will, and who came or weighs more has its share of keys, but not quite those that it

@@ -44,7 +44,9 @@ impl Catalog {
     pub fn set(&self, service: &str, endpoints: impl IntoIterator<Item = Endpoint>) {
         let shared = &self.handle(service).shared;
         let old = Arc::clone(&shared.snapshot.borrow());
-        shared.publish(old.next(endpoints, old.index() + 1), Origin::Fixed);
+        if shared.publish(old.next(endpoints, old.index() + 1), Origin::Fixed) {
+            shared.complete();
+        }
     }
 
     /// Returns a watch of a service, which may have no endpoint yet.

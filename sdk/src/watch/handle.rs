@@ -43,6 +43,9 @@ pub(crate) struct Shared {
     ordinal: Mutex<Option<Ordinal>>,
     // Set by whoever starts the task that takes part among the clients of the service.
     company: AtomicBool,
+    // Somebody was told to complete what is owed, and has not begun to: one at it and one that waits are enough.
+    completes: AtomicBool,
+    completing: Mutex<()>,
 }
 
 pub(crate) struct Trust {
@@ -79,6 +82,8 @@ impl Shared {
             zone,
             ordinal: Mutex::new(None),
             company: AtomicBool::new(false),
+            completes: AtomicBool::new(false),
+            completing: Mutex::new(()),
             snapshot: watch::Sender::new(Arc::new(snapshot)),
             trust: Mutex::new(Trust {
                 origin: Origin::Nowhere,
@@ -91,15 +96,27 @@ impl Shared {
         }
     }
 
-    /// Publishes a snapshot to the balancers and the subscribers.
-    pub(crate) fn publish(&self, snapshot: Snapshot, origin: Origin) {
+    /// Publishes a snapshot to the balancers and the subscribers; picks go by it on return. True when tables are owed that others
+    /// serve for, and nobody has been told yet to [`Self::complete`] them.
+    #[must_use]
+    pub(crate) fn publish(&self, snapshot: Snapshot, origin: Origin) -> bool {
         let snapshot = Arc::new(snapshot);
         let balancers = self.balancers.lock();
         for (_, balancer) in &*balancers {
-            balancer.publish(Arc::clone(&snapshot));
+            balancer.announce(Arc::clone(&snapshot));
         }
         self.trust.lock().origin = origin;
         self.snapshot.send_replace(snapshot);
+        let owing = balancers.iter().any(|(_, balancer)| balancer.is_owing());
+        owing && !self.completes.swap(true, Ordering::AcqRel)
+    }
+
+    /// Builds the tables that are owed. Takes its time, and belongs on a thread that may.
+    pub(crate) fn complete(&self) {
+        let _alone = self.completing.lock();
+        // What is published from here on may come too late for this round, and asks for another, which waits for this one.
+        self.completes.store(false, Ordering::Release);
+        self.balancers().iter().for_each(Balancer::complete);
     }
 
     /// Notes that what is published was confirmed just now.
@@ -364,5 +381,35 @@ impl std::fmt::Debug for Watch {
             .field("index", &snapshot.index())
             .field("known", &snapshot.members().len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{Ask, Policy};
+    use crate::endpoint::Endpoint;
+
+    #[test]
+    fn picks_of_all_balancers_go_by_a_change_before_any_table_is_built() {
+        let shared = Shared::new(Snapshot::empty("web"), None);
+        let row = |n: u16| Endpoint::new(&format!("{n:03}"), "10.0.0.1", 1000 + n);
+        let next = |rows: std::ops::Range<u16>| shared.newest().next(rows.map(row), 1);
+        assert!(!shared.publish(next(0..100), Origin::Registry), "nobody to tell");
+        let balancers =
+            [Policy::Maglev, Policy::RoundRobin, Policy::Maglev.bounded(125)].map(|p| shared.balancer(p.into()));
+        assert!(shared.publish(next(1..101), Origin::Registry));
+        let goes_by_it = |balancer: &Balancer| {
+            let ports =
+                (0..2000).map(|n| balancer.choose(&Ask::key(&[n as u8, (n >> 8) as u8]), |m| m.endpoint().port()));
+            let ports: std::collections::BTreeSet<u16> = ports.map(Result::unwrap).collect();
+            ports.contains(&1100) && !ports.contains(&1000)
+        };
+        assert!(balancers.iter().all(goes_by_it));
+        assert_eq!([0, 1, 2].map(|n| balancers[n].is_owing()), [true, false, true]);
+        assert!(!shared.publish(next(1..102), Origin::Registry), "one was told");
+        shared.complete();
+        assert!(balancers.iter().all(|balancer| goes_by_it(balancer) && !balancer.is_owing()));
+        assert!(shared.publish(next(1..100), Origin::Registry), "and the next one is");
     }
 }

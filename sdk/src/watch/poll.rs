@@ -186,7 +186,10 @@ impl Poll {
             service = %self.service, index, added = change.added.len(), removed = change.removed.len(),
             updated = change.updated.len(), known = new.members().len(), "catalog changed"
         );
-        self.shared.publish(new, origin);
+        if self.shared.publish(new, origin) {
+            let shared = Arc::clone(&self.shared);
+            self.tracker.spawn_blocking(move || shared.complete());
+        }
     }
 
     async fn ask(&self, cursor: &Cursor) -> Result<Good, Error> {
