@@ -38,10 +38,8 @@ impl Comer {
 #[derive(Clone, Copy, Debug)]
 struct Point {
     hash: u64,
-    /// Where the ring's point before it is, which may be passed over; keys up to there are none of its.
-    start: u64,
     owner: u32,
-    /// How many of the ring's points come before it. With none, the one before is the last, across the end of the ring.
+    /// How many of the ring's points come before it. Keys up to the last of these, which may be passed over, are none of its.
     place: u32,
 }
 
@@ -54,6 +52,7 @@ pub(super) struct Late {
     points: Arc<Vec<Point>>,
     /// A bit for each arc.
     arcs: Arc<[u64]>,
+    ring: Arc<Ring>,
     shift: u32,
     /// How many points have left marks though they are here no longer.
     left: usize,
@@ -65,7 +64,7 @@ impl Late {
     pub(super) fn build(
         comers: Vec<Comer>,
         before: Option<&Self>,
-        (ring, laid): (&Ring, &Laid),
+        (ring, laid): (&Arc<Ring>, &Laid),
         now: &Group,
         hashes: impl Fn(&Comer, &mut dyn FnMut(u64)),
     ) -> Option<Self> {
@@ -105,16 +104,16 @@ impl Late {
         let (arcs, left) = match before {
             Some(before) if left <= points.len() => {
                 let mut arcs: Arc<[u64]> = (&*before.arcs).into();
-                mark(&new, &mut arcs, shift);
+                mark(&new, ring, &mut arcs, shift);
                 (arcs, left)
             }
             _ => {
                 let mut arcs: Arc<[u64]> = vec![0; 1 << (log - 6)].into();
-                mark(&points, &mut arcs, shift);
+                mark(&points, ring, &mut arcs, shift);
                 (arcs, 0)
             }
         };
-        Some(Self { comers: comers.into(), points: points.into(), arcs, shift, left })
+        Some(Self { comers: comers.into(), points: points.into(), arcs, ring: Arc::clone(ring), shift, left })
     }
 
     /// Returns who came.
@@ -135,13 +134,11 @@ impl Late {
 
     #[cold]
     fn search(&self, key: u64) -> Option<u32> {
-        match self.points.get(self.first_from(key)) {
-            Some(point) => (point.place == 0 || key > point.start).then_some(point.owner),
-            None => {
-                let first = self.points[0];
-                (first.place == 0 && key > first.start).then_some(first.owner)
-            }
-        }
+        let first = self.first_from(key);
+        // Those that none of the ring's points comes before have keys across the end.
+        let point = self.points.get(first).or(self.points.first().filter(|point| point.place == 0))?;
+        let is_across = point.place == 0 && first < self.points.len();
+        (is_across || key > point.start(&self.ring)).then_some(point.owner)
     }
 
     fn first_from(&self, key: u64) -> usize {
@@ -163,7 +160,8 @@ fn place(
     let mut own = Vec::with_capacity(comer.late() as usize);
     hashes(comer, &mut |hash| own.push(hash));
     own.sort_unstable();
-    for (hash, mut place) in own.iter().copied().zip(ring.first_of_each(&own)) {
+    let places: Vec<usize> = own.iter().map(|hash| ring.first_from(*hash)).collect();
+    for (hash, mut place) in own.into_iter().zip(places) {
         // Of two points with one hash that of the endpoint that is earlier in order comes first.
         while place < ring.len() && ring.at(place).0 == hash {
             let owner = ring.at(place).1;
@@ -172,13 +170,20 @@ fn place(
             }
             place += 1;
         }
-        let start = ring.at(place.checked_sub(1).unwrap_or(ring.len() - 1)).0;
-        points.push(Point { hash, start, owner: comer.position, place: place as u32 });
+        points.push(Point { hash, owner: comer.position, place: place as u32 });
+    }
+}
+
+impl Point {
+    /// Returns where the ring's point before it is: the last one before the first.
+    fn start(&self, ring: &Ring) -> u64 {
+        let before = if self.place == 0 { ring.len() } else { self.place as usize };
+        ring.at(before - 1).0
     }
 }
 
 /// Marks the arcs that may have keys of these points.
-fn mark(points: &[Point], arcs: &mut Arc<[u64]>, shift: u32) {
+fn mark(points: &[Point], ring: &Ring, arcs: &mut Arc<[u64]>, shift: u32) {
     let arcs = Arc::make_mut(arcs);
     let mut mark = |first: u64, last: u64| {
         for arc in first >> shift..=last >> shift {
@@ -186,11 +191,12 @@ fn mark(points: &[Point], arcs: &mut Arc<[u64]>, shift: u32) {
         }
     };
     for point in points {
+        let start = point.start(ring);
         if point.place == 0 {
-            mark(point.start, u64::MAX);
+            mark(start, u64::MAX);
             mark(0, point.hash);
-        } else if point.start < point.hash {
-            mark(point.start + 1, point.hash);
+        } else if start < point.hash {
+            mark(start + 1, point.hash);
         }
     }
 }
@@ -306,6 +312,7 @@ mod tests {
             let (Some(old), Some(anew)) = (ring(&rows, &ranks_then, laid), ring(&rows, &ranks, |(part, points)| if *part == Part::Asleep { 0 } else { points.len() })) else {
                 return Ok(());
             };
+            let old = Arc::new(old);
             // The ring was laid out for the one before of a position that is taken.
             let gone = |n: usize| rows[n].0 == Part::Taken;
             let then = rows.iter().enumerate().filter(|(n, _)| gone(*n)).map(|(n, _)| Endpoint::new(&format!("{:010}", ranks[n]), "10.0.0.2", n as u16));

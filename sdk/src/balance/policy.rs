@@ -34,7 +34,7 @@ pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 /// What is interim chooses as the new one does, but for two. Of [`Self::Maglev`] (up to a few milliseconds) keys of who left
 /// or weighs less go to others than they will, and who came or weighs more has its share of keys, but not quite those that it
 /// will have. Of [`Self::EnvoyRing`], and rings by id, where the number of everybody's points changes (a second for
-/// ten million points), who was there before has as many points as before.
+/// ten million points), who was there before has as many points as before, and who changed has its share rounded up.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Policy {

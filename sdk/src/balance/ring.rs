@@ -12,8 +12,10 @@ use std::array::from_fn;
 const WORDS: usize = 16;
 /// Points per line on average, half of the room: one line in 120 has more than there is room for.
 const PER_LINE: usize = 8;
-/// Guesses at where a key is, after the first: each is off by the square root of what the one before was.
-const GUESSES: usize = 2;
+/// Points per stretch on average: within one, a guess by where the key is in it is off by four, as a rule.
+const PER_STRETCH: usize = 64;
+/// Points around a guess that are compared before it is given up.
+const NEAR: usize = 16;
 /// Words are below 2 to this, so that the highest bit of a difference says which of two is less.
 const WORD_BITS: u32 = 31;
 /// Stands in a line for all points for which there is no room.
@@ -28,6 +30,8 @@ pub(super) struct Ring {
     /// Whether points at one place have one hash.
     exact: bool,
     points: Points,
+    /// How many points come before each of so many stretches of equal width, and before the end; for searches.
+    starts: Box<[u32]>,
 }
 
 /// The points of one arc, in order.
@@ -82,7 +86,8 @@ impl Ring {
         // From one hash of 32 bits to the next, a fraction of 32 bits moves by as much as there are lines.
         let exact =
             matches!(points, Points::Narrow(_)) && lines.len() > (!place_bits << (u32::BITS - WORD_BITS)) as usize;
-        Some(Self { lines, place_bits, exact, points })
+        let starts = starts(&points);
+        Some(Self { lines, place_bits, exact, points, starts })
     }
 
     /// Returns the owner of a key; a ring of 32 bits has its keys in the upper half.
@@ -121,51 +126,10 @@ impl Ring {
 
     /// Returns the number of the first point that is not below a key; that of none if all are.
     pub(super) fn first_from(&self, key: u64) -> usize {
-        let len = self.len();
-        let guess = (0..GUESSES).fold(arc(key, len).0, |guess, _| self.nearer(key, guess));
-        self.first_around(key, guess)
-    }
-
-    /// Returns the same for many keys, sooner where points are spread evenly: guesses where it would be then, and again from
-    /// there on by how far that is off. Goes by guesses and not by keys, so that memory answers for all keys at once.
-    pub(super) fn first_of_each(&self, keys: &[u64]) -> Vec<usize> {
-        let len = self.len();
-        let mut guesses: Vec<usize> = keys.iter().map(|key| arc(*key, len).0).collect();
-        for _ in 0..GUESSES {
-            for (key, guess) in keys.iter().zip(&mut guesses) {
-                *guess = self.nearer(*key, *guess);
-            }
+        match &self.points {
+            Points::Narrow(words) => first_from(words, &self.starts, key, |word| *word >> 32 << 32),
+            Points::Wide(points) => first_from(points, &self.starts, key, |(hash, _)| *hash),
         }
-        keys.iter().zip(guesses).map(|(key, guess)| self.first_around(*key, guess)).collect()
-    }
-
-    /// Returns the number of a point that would be the key's if points were spread evenly from that of a guess on.
-    fn nearer(&self, key: u64, guess: usize) -> usize {
-        let (there, len) = (self.at(guess).0, self.len());
-        let off = arc(there.abs_diff(key), len).0;
-        if there < key { (guess + off).min(len - 1) } else { guess.saturating_sub(off) }
-    }
-
-    /// Searches from a guess on.
-    fn first_around(&self, key: u64, guess: usize) -> usize {
-        let len = self.len();
-        let below = |number: usize| self.at(number).0 < key;
-        let mut reach = 4;
-        let (mut low, mut high) = (guess, guess);
-        while low > 0 && !below(low - 1) {
-            low = low.saturating_sub(reach);
-            reach *= 2;
-        }
-        while high < len && below(high) {
-            low = high;
-            high = (high + reach).min(len);
-            reach *= 2;
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            if below(middle) { low = middle + 1 } else { high = middle }
-        }
-        low
     }
 
     /// Returns all points in order, as hash and owner.
@@ -173,6 +137,37 @@ impl Ring {
     pub(super) fn all(&self) -> impl Iterator<Item = (u64, u32)> {
         (0..self.points.len()).map(|number| self.points.at(number))
     }
+}
+
+/// Returns the number of the first point that is not below a key. Guesses where it would be if the points of its stretch were
+/// spread evenly, and counts those around, which takes no guess by the processor; so searches for many keys wait for memory
+/// together.
+#[inline]
+fn first_from<T>(points: &[T], starts: &[u32], key: u64, hash: impl Fn(&T) -> u64) -> usize {
+    let (stretch, within) = arc(key, starts.len() - 1);
+    let (low, high) = (starts[stretch] as usize, starts[stretch + 1] as usize);
+    let guess = low + arc(u64::from(within) << 32, high - low).0;
+    let from = guess.saturating_sub(NEAR / 2);
+    if let Some(near) = points[from..].first_chunk::<NEAR>() {
+        let below = near.iter().map(|point| usize::from(hash(point) < key)).sum();
+        if (1..NEAR).contains(&below) {
+            return from + below;
+        }
+    }
+    low + points[low..high].partition_point(|point| hash(point) < key)
+}
+
+/// Counts the points before each stretch, and before the end.
+fn starts(points: &Points) -> Box<[u32]> {
+    let stretches = points.len().div_ceil(PER_STRETCH);
+    let mut starts = vec![0; stretches + 1];
+    for number in 0..points.len() {
+        starts[arc(points.at(number).0, stretches).0 + 1] += 1;
+    }
+    for stretch in 0..stretches {
+        starts[stretch + 1] += starts[stretch];
+    }
+    starts.into()
 }
 
 /// Lays points out in lines.
@@ -279,7 +274,7 @@ mod tests {
             for key in beside.chain(keys).chain([0, u64::MAX]) {
                 prop_assert_eq!(wide.owner(key), due(&points, key)[0]);
                 prop_assert_eq!(walk(&wide, key), due(&points, key));
-                prop_assert_eq!(wide.first_of_each(&[key, !key]), [key, !key].map(|key| wide.first_from(key)));
+                prop_assert_eq!(wide.first_from(key), points.range(..key).count());
                 let key = key >> 32 << 32;
                 prop_assert_eq!(thin.owner(key), due(&narrow, key)[0]);
                 prop_assert_eq!(walk(&thin, key), due(&narrow, key));

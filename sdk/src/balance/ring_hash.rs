@@ -1,9 +1,9 @@
 //! Consistent hashing on a ring, as nginx lays it out and as Envoy does, bit for bit.
 //!
-//! A ring serves on while the set changes: whoever leaves is passed over, whoever comes has points beside it, and it answers
-//! as one that is laid out anew. Where too much has changed, or the points of all are others (of Envoy's ring, where their
-//! number hangs on who is there), it does so until a new one is laid out; then those who were there before have the number
-//! of points they had.
+//! A ring serves on while the set changes: whoever leaves is passed over, whoever comes, or has more points than before, has
+//! them beside it, and it answers as one that is laid out anew. Where too much has changed, or the points of all are others
+//! (of Envoy's ring, where their number hangs on who is there), it does so until a new one is laid out; then those who were
+//! there before have the number of points they had, and who changed has its share rounded up.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

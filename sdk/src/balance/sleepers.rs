@@ -2,7 +2,7 @@
 //!
 //! A ring without somebody's points is the ring on which they are passed over. So while endpoints fall ill, get well, are
 //! drained or leave, a table that takes a second to lay out serves on, with a bit for each that is passed over; whose points
-//! are others now is passed over too, and comes in late (`late`). Keeps nobody alive: what an endpoint that left takes of the
+//! are others now, or fewer, is passed over too, and comes in late (`late`). Keeps nobody alive: what an endpoint that left takes of the
 //! service's counts is given back all the same. Used by the hash policies that have tables.
 
 use std::sync::Arc;
