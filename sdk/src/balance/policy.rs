@@ -165,6 +165,19 @@ impl Policy {
         matches!(self, Self::Bounded { .. } | Self::Custom { .. })
     }
 
+    /// Says whether its pickers may have a table that takes its time.
+    pub(super) fn may_have_table(&self) -> bool {
+        match self {
+            Self::Maglev | Self::EnvoyRing { .. } | Self::RingHash { .. } | Self::DxHash => true,
+            Self::Bounded { hash, .. } => hash.may_have_table(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_custom(&self) -> bool {
+        matches!(self, Self::Custom { .. })
+    }
+
     /// Builds the picker for a group. `seed` is this client's own: clients with different seeds
     /// walk in different orders. Hash policies ignore it, since they must agree. `None` when there is
     /// nobody to call.

@@ -79,6 +79,15 @@ impl fmt::Debug for Only {
 }
 
 impl BalancerSettings {
+    /// Says whether a change may have to wait for a table, because nothing serves for it: in parts of the set, or for all that is
+    /// known of a user's picker.
+    pub(crate) fn may_wait(&self) -> bool {
+        let has_parts = self.zone.is_some() || self.subset.is_some() || self.only.is_some();
+        let mut policies = std::iter::once(&self.policy).chain(self.zone_policies.iter().map(|(_, policy)| policy));
+        let in_parts = has_parts || !self.zone_policies.is_empty();
+        policies.any(|policy| policy.is_custom() || in_parts && policy.may_have_table())
+    }
+
     /// Begins with a policy and the defaults of everything else.
     #[must_use]
     pub fn new(policy: Policy) -> Self {

@@ -102,8 +102,11 @@ impl Shared {
     pub(crate) fn publish(&self, snapshot: Snapshot, origin: Origin) -> bool {
         let snapshot = Arc::new(snapshot);
         let balancers = self.balancers.lock();
-        for (_, balancer) in &*balancers {
-            balancer.announce(Arc::clone(&snapshot));
+        // Those first that nothing has to be built for, as far as their settings tell.
+        for may_wait in [false, true] {
+            for (_, balancer) in balancers.iter().filter(|(_, balancer)| balancer.settings().may_wait() == may_wait) {
+                balancer.announce(Arc::clone(&snapshot));
+            }
         }
         self.trust.lock().origin = origin;
         self.snapshot.send_replace(snapshot);
@@ -385,31 +388,5 @@ impl std::fmt::Debug for Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::balance::{Ask, Policy};
-    use crate::endpoint::Endpoint;
-
-    #[test]
-    fn picks_of_all_balancers_go_by_a_change_before_any_table_is_built() {
-        let shared = Shared::new(Snapshot::empty("web"), None);
-        let row = |n: u16| Endpoint::new(&format!("{n:03}"), "10.0.0.1", 1000 + n);
-        let next = |rows: std::ops::Range<u16>| shared.newest().next(rows.map(row), 1);
-        assert!(!shared.publish(next(0..100), Origin::Registry), "nobody to tell");
-        let balancers =
-            [Policy::Maglev, Policy::RoundRobin, Policy::Maglev.bounded(125)].map(|p| shared.balancer(p.into()));
-        assert!(shared.publish(next(1..101), Origin::Registry));
-        let goes_by_it = |balancer: &Balancer| {
-            let ports =
-                (0..2000).map(|n| balancer.choose(&Ask::key(&[n as u8, (n >> 8) as u8]), |m| m.endpoint().port()));
-            let ports: std::collections::BTreeSet<u16> = ports.map(Result::unwrap).collect();
-            ports.contains(&1100) && !ports.contains(&1000)
-        };
-        assert!(balancers.iter().all(goes_by_it));
-        assert_eq!([0, 1, 2].map(|n| balancers[n].is_owing()), [true, false, true]);
-        assert!(!shared.publish(next(1..102), Origin::Registry), "one was told");
-        shared.complete();
-        assert!(balancers.iter().all(|balancer| goes_by_it(balancer) && !balancer.is_owing()));
-        assert!(shared.publish(next(1..100), Origin::Registry), "and the next one is");
-    }
-}
+#[path = "handle_tests.rs"]
+mod tests;
