@@ -130,7 +130,7 @@ impl Layout {
         let first = self.zones.as_ref().map_or(0, |zones| zones.first(ask, turns));
         let stage = self.stage(first);
         let snapshot = stage.group().snapshot();
-        if !ask.tried().is_empty() || snapshot.aside().any() || stage.is_ramping() {
+        if !ask.is_open() || snapshot.aside().any() || stage.is_ramping() {
             return self.choose_guarded(first, ask, turns);
         }
         stage.choose(ask.hashed(), turns)

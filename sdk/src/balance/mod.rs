@@ -330,7 +330,7 @@ impl Current {
     #[inline]
     fn choose(&self, ask: Ask<'_>, turns: Turns<'_>) -> Option<&Arc<Member>> {
         let layout = self.layout.as_ref()?;
-        if !layout.is_plain() || !ask.tried().is_empty() || self.snapshot.aside().any() {
+        if !layout.is_plain() || !ask.is_open() || self.snapshot.aside().any() {
             return layout.choose(&ask, turns);
         }
         layout.stage(0).choose(ask.hashed(), turns)

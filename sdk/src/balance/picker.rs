@@ -69,6 +69,12 @@ impl<'a> Ask<'a> {
         self.abroad
     }
 
+    /// Says whether a hash, if any, is all that it asks by.
+    #[inline]
+    pub(super) const fn is_open(&self) -> bool {
+        self.tried.is_empty() && !self.abroad
+    }
+
     /// Asks the same with another hash.
     #[inline]
     pub(crate) const fn rehashed(mut self, hash: u64) -> Self {
@@ -99,7 +105,7 @@ pub trait Picker: Send + Sync {
     /// [`Worker::allows`] before it answers with an endpoint. A position that nobody has counts as `None`.
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
 
-    /// Picks where nobody has to be left out, the usual case: by the hash of the call, if it has a key, and by turns. Has as
+    /// Picks where nobody has to be left out or preferred, the usual case: by the hash of the call, if it has a key, and by turns. Has as
     /// good an answer as [`Self::pick`], which the default asks, and is quicker where all that it needs stays in registers.
     fn pick_open(&self, group: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
         self.pick(group, &Ask { hash, ..Ask::any() }, &mut Worker::open(turns))

@@ -27,9 +27,10 @@ pub type BuildPicker = dyn Fn(&Group) -> Box<dyn Picker> + Send + Sync;
 /// Names a balancing algorithm and its settings.
 ///
 /// Picks know of a change as soon as its snapshot is laid out; where a table takes its time to build, an interim one serves
-/// until then. Not so in parts of the set (a zone, a subset, those a rule leaves), where half of a ring changes at once, and where
-/// an eighth of a [`Self::Maglev`] table is for those who came: there picks wait for the table. No change waits for the table of
-/// the one before, and of changes that come while a table is built only the last gets another.
+/// until then. There are changes for which picks wait for the table: in parts of the set (a zone, a subset, those a rule leaves, and
+/// everybody while too few are well); where half of a ring leaves at once, or some hundredth of it comes (32 of 1,000, 1,024 of
+/// 100,000); where an eighth of a [`Self::Maglev`] table is for those who came. No change waits for the table of the one before, and of
+/// changes that come while a table is built only the last gets another.
 ///
 /// What is interim chooses as the new one does, but for two. Of [`Self::Maglev`] (up to a few milliseconds) keys of who left
 /// or weighs less go to others than they will, and who came or weighs more has its share of keys, but not quite those that it
@@ -174,8 +175,13 @@ impl Policy {
         }
     }
 
+    /// Says whether a user's picker is part of it.
     pub(super) fn is_custom(&self) -> bool {
-        matches!(self, Self::Custom { .. })
+        match self {
+            Self::Custom { .. } => true,
+            Self::Bounded { hash, .. } => hash.is_custom(),
+            _ => false,
+        }
     }
 
     /// Builds the picker for a group. `seed` is this client's own: clients with different seeds

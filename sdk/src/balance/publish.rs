@@ -2,9 +2,9 @@
 //!
 //! Two steps. The first publishes a layout that knows of the change; one after the other, so that the newest is published last.
 //! Where its picker is an interim one, a table is owed. The second builds it, off the lock of the first: what changes meanwhile is
-//! seen at once. A table that was overtaken is not published, but the newest snapshot is laid out to be served by it, so
-//! that building comes to its end however fast changes follow one another; snapshots in between get no table. One table
-//! is built at a time. [`Balancer::publish`] does both; `watch` does the first for all balancers of a service, then the second.
+//! seen at once. A table that was overtaken is not published, but follows to the newest snapshot, or gives way to one for it;
+//! snapshots in between get no table. After [`ROUNDS_MAX`] rounds that were overtaken the next is built on that lock, so
+//! that building comes to its end however fast changes follow one another. One table is built at a time. [`Balancer::publish`] does both; `watch` does the first for all balancers of a service, then the second.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -12,6 +12,9 @@ use super::layout::Layout;
 use super::subset::Ordinal;
 use super::{Balancer, Current, Shared};
 use crate::catalog::Snapshot;
+
+/// Rounds in which a table may be overtaken. To follow takes a millisecond where there are 100,000 endpoints.
+const ROUNDS_MAX: u32 = 64;
 
 impl Balancer {
     /// Publishes a newer snapshot with its picker, built on the calling thread, and confirms it. Where a picker takes its
@@ -33,7 +36,7 @@ impl Balancer {
         if snapshot.generation() < self.shared.current.load().snapshot.generation() {
             return false;
         }
-        self.shared.lay_out(snapshot, *ordinal, None);
+        self.shared.lay_out(snapshot, *ordinal);
         self.confirm();
         true
     }
@@ -47,20 +50,27 @@ impl Balancer {
     pub(crate) fn complete(&self) {
         // A build that panicked left nothing behind under either lock.
         let _alone = self.shared.completing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut overtaken: Option<Current> = None;
+        let mut rounds = 0;
         while self.is_owing() {
             let current = self.shared.current.load_full();
             let ordinal = *self.shared.publishing();
-            let snapshot = Arc::clone(&current.snapshot);
-            let exact =
-                Current::build(&self.shared.settings, snapshot, self.shared.seed, ordinal, (Some(&current), None));
+            let build = |snapshot: &Arc<Snapshot>, ordinal, before: &Current, table: Option<&Current>| {
+                let Shared { settings, seed, .. } = &*self.shared;
+                Current::build(settings, Arc::clone(snapshot), *seed, ordinal, (Some(before), table))
+            };
+            let table = build(&current.snapshot, ordinal, &current, overtaken.as_ref());
             let ordinal = self.shared.publishing();
             let newest = self.shared.current.load_full();
+            overtaken = None;
             if Arc::ptr_eq(&newest, &current) {
-                self.shared.put(exact);
-            } else if newest.is_interim() {
-                self.shared.lay_out(Arc::clone(&newest.snapshot), *ordinal, Some(&exact));
+                self.shared.put(table);
+            } else if newest.is_interim() && rounds == ROUNDS_MAX {
+                self.shared.put(build(&newest.snapshot, *ordinal, &newest, Some(&table)));
+            } else if !table.is_interim() {
+                overtaken = Some(table);
             }
-            drop(ordinal);
+            rounds += 1;
         }
         self.shared.retired.sweep();
     }
@@ -72,7 +82,7 @@ impl Balancer {
         let changes = *ordinal != client && self.shared.settings.subset.is_some();
         *ordinal = client;
         if changes {
-            self.shared.lay_out(self.snapshot(), client, None);
+            self.shared.lay_out(self.snapshot(), client);
             drop(ordinal);
             self.complete();
         }
@@ -84,12 +94,10 @@ impl Shared {
         self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lays out a snapshot and publishes it, with the lock held. What was published last may serve on, or a table that was built
-    /// since.
-    fn lay_out(&self, snapshot: Arc<Snapshot>, ordinal: Ordinal, table: Option<&Current>) {
+    /// Lays out a snapshot and publishes it, with the lock held. What was published last may serve on.
+    fn lay_out(&self, snapshot: Arc<Snapshot>, ordinal: Ordinal) {
         let before = self.current.load_full();
-        let serves_on = table.or(Some(&before));
-        self.put(Current::build(&self.settings, snapshot, self.seed, ordinal, (Some(&before), serves_on)));
+        self.put(Current::build(&self.settings, snapshot, self.seed, ordinal, (Some(&before), Some(&before))));
         drop(before);
         self.retired.sweep();
     }
@@ -176,6 +184,52 @@ mod tests {
         });
         assert!(!balancer.is_owing() && told.try_recv().is_err());
         assert_eq!((picked(&balancer), balancer.snapshot().members().len()), ("web-008".to_owned(), 9));
+    }
+
+    /// Serves on for groups of about the size of its own.
+    struct Near(u32);
+
+    impl Picker for Near {
+        fn pick(&self, group: &Group, _: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
+            Some(group.at(group.len() - 1))
+        }
+
+        fn follow(&self, _: &Group, now: &Group) -> Option<Follower> {
+            (self.0.abs_diff(now.len()) < 3).then(|| Follower::interim(Self(self.0)))
+        }
+    }
+
+    #[test]
+    fn a_change_does_not_wait_where_what_was_overtaken_cannot_follow() {
+        let (_clock, first) = snapshot(rows(3));
+        let ((tell, told), (let_on, wait)) = (channel(), channel());
+        let wait = Mutex::new(wait);
+        let policy = Policy::custom("near", move |group| {
+            tell.send(group.len()).unwrap();
+            wait.lock().unwrap().recv().unwrap();
+            Near(group.len())
+        });
+        let_on.send(()).unwrap();
+        let balancer = Balancer::with_seed(policy, Arc::clone(&first), 1);
+        assert_eq!(told.recv().unwrap(), 3);
+        let more = Arc::new(first.changed([row(3), row(4)], &[], 2));
+        let fewer = Arc::new(more.changed([], &[("web-002", ""), ("web-003", ""), ("web-004", "")], 3));
+        thread::scope(|scope| {
+            let let_on = let_on;
+            let publisher = scope.spawn(|| balancer.publish(more));
+            assert_eq!(told.recv().unwrap(), 5);
+            // The one for three follows, the one that is being built will not.
+            assert!(balancer.announce(Arc::clone(&fewer)));
+            let_on.send(()).unwrap();
+            assert_eq!(told.recv().unwrap(), 2, "another is being built");
+            assert!(balancer.announce(Arc::new(fewer.changed([row(5)], &[], 4))));
+            assert_eq!(picked(&balancer), "web-005");
+            let_on.send(()).unwrap();
+            let_on.send(()).unwrap();
+            assert!(publisher.join().unwrap());
+        });
+        assert!(!balancer.is_owing());
+        assert_eq!(picked(&balancer), "web-005");
     }
 
     #[test]

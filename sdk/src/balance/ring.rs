@@ -85,7 +85,7 @@ impl Ring {
         let lines = lay(&points, place_bits);
         // From one hash of 32 bits to the next, a fraction of 32 bits moves by as much as there are lines.
         let exact =
-            matches!(points, Points::Narrow(_)) && lines.len() > (!place_bits << (u32::BITS - WORD_BITS)) as usize;
+            matches!(points, Points::Narrow(_)) && lines.len() > !(place_bits << (u32::BITS - WORD_BITS)) as usize;
         let starts = starts(&points);
         Some(Self { lines, place_bits, exact, points, starts })
     }
@@ -250,9 +250,12 @@ mod tests {
     fn hashes() -> impl Strategy<Value = BTreeMap<u64, u32>> {
         let near = (0u64..40, prop_oneof![Just(0u64), Just(1 << 31), Just(u64::MAX >> 32)], 0u64..3);
         let near = near.prop_map(|(step, base, low)| (base.saturating_add(step).min(u64::MAX >> 32)) << 32 | low);
-        let hash = prop_oneof![near, any::<u64>()];
-        let owner = prop_oneof![3 => 0u32..1000, 1 => 0u32..1_000_000];
-        proptest::collection::btree_map(hash, owner, 1..200)
+        // Those at even places are told from the next ones by the last bit that a place has.
+        let even = any::<u32>().prop_map(|hash| u64::from(hash & !15) << 32);
+        let hash = prop_oneof![near, even, any::<u64>()];
+        // Of few owners the whole hash of 32 bits is in the lines.
+        let owners = prop_oneof![Just(3u32), Just(6), Just(1000), Just(1_000_000)];
+        owners.prop_flat_map(move |owners| proptest::collection::btree_map(hash.clone(), 0..owners, 1..200))
     }
 
     /// The owners of all points from a key's own on and around.
@@ -270,7 +273,8 @@ mod tests {
             let narrow: BTreeMap<u64, u32> = points.iter().map(|(hash, owner)| (hash >> 32 << 32, *owner)).collect();
             let words: Vec<u64> = narrow.iter().map(|(hash, owner)| hash | u64::from(*owner)).collect();
             let (thin, wide) = (Ring::narrow(words).unwrap(), Ring::wide(points.clone().into_iter().collect()).unwrap());
-            let beside = points.keys().flat_map(|hash| [hash.wrapping_sub(1), *hash, hash.wrapping_add(1)]);
+            let steps = [1, 1 << 32].map(|step: u64| [step.wrapping_neg(), step]).concat();
+            let beside = points.keys().flat_map(|hash| steps.iter().chain([&0]).map(|step| hash.wrapping_add(*step)));
             for key in beside.chain(keys).chain([0, u64::MAX]) {
                 prop_assert_eq!(wide.owner(key), due(&points, key)[0]);
                 prop_assert_eq!(walk(&wide, key), due(&points, key));

@@ -340,6 +340,24 @@ fn a_user_brings_a_picker() {
 }
 
 #[test]
+fn a_users_picker_sees_all_of_the_ask() {
+    struct Tells;
+    impl Picker for Tells {
+        fn pick(&self, group: &Group, ask: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
+            let seen = u32::from(ask.is_abroad()) + 2 * ask.hashed().unwrap_or(0) as u32 + 4 * ask.tried().len() as u32;
+            Some(group.at(seen))
+        }
+    }
+    let (_clock, snapshot) = snapshot(rows(8));
+    let balancer = Balancer::new(Policy::custom("tells", |_| Tells), snapshot);
+    let seen = |ask: Ask<'_>| balancer.choose(&ask, |member| member.endpoint().id().to_owned()).unwrap();
+    let tried = [balancer.pick(&Ask::any()).unwrap().key()];
+    assert_eq!(seen(Ask::hash(1)), "web-002");
+    assert_eq!(seen(Ask::hash(1).abroad()), "web-003");
+    assert_eq!(seen(Ask::any().without(&tried).abroad()), "web-005");
+}
+
+#[test]
 fn a_position_out_of_range_is_no_endpoint() {
     struct Beyond;
     impl Picker for Beyond {

@@ -1,5 +1,6 @@
 //! The subscriber's side of a watch: the newest snapshot, a wait for the next, and how much to trust it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::balance::{Balancer, BalancerSettings, Ordinal};
 use crate::catalog::Snapshot;
@@ -76,6 +78,14 @@ pub struct Held {
     pub age: Duration,
 }
 
+/// Tells a balancer something for which a user's picker may have to be built. If that panics, it goes on as it was.
+fn tell(balancer: &Balancer, what: impl FnOnce(&Balancer)) {
+    if catch_unwind(AssertUnwindSafe(|| what(balancer))).is_err() {
+        let (snapshot, policy) = (balancer.snapshot(), balancer.policy().name());
+        warn!(service = &**snapshot.service(), policy, "building a picker panicked; the one before serves on");
+    }
+}
+
 impl Shared {
     pub(crate) fn new(snapshot: Snapshot, zone: Option<String>) -> Self {
         Self {
@@ -101,11 +111,14 @@ impl Shared {
     #[must_use]
     pub(crate) fn publish(&self, snapshot: Snapshot, origin: Origin) -> bool {
         let snapshot = Arc::new(snapshot);
-        let balancers = self.balancers.lock();
+        let mut balancers = self.balancers.lock();
+        balancers.retain(|(_, balancer)| balancer.is_held());
         // Those first that nothing has to be built for, as far as their settings tell.
         for may_wait in [false, true] {
             for (_, balancer) in balancers.iter().filter(|(_, balancer)| balancer.settings().may_wait() == may_wait) {
-                balancer.announce(Arc::clone(&snapshot));
+                tell(balancer, |balancer| {
+                    balancer.announce(Arc::clone(&snapshot));
+                });
             }
         }
         self.trust.lock().origin = origin;
@@ -119,7 +132,7 @@ impl Shared {
         let _alone = self.completing.lock();
         // What is published from here on may come too late for this round, and asks for another, which waits for this one.
         self.completes.store(false, Ordering::Release);
-        self.balancers().iter().for_each(Balancer::complete);
+        self.balancers().iter().for_each(|balancer| tell(balancer, Balancer::complete));
     }
 
     /// Notes that what is published was confirmed just now.
@@ -207,9 +220,13 @@ impl Shared {
 
     /// Tells all balancers, the later ones too, which of the clients this one is.
     pub(crate) fn set_ordinal(&self, ordinal: Ordinal) {
-        let balancers = self.balancers.lock();
-        *self.ordinal.lock() = Some(ordinal);
-        balancers.iter().for_each(|(_, balancer)| balancer.set_ordinal(ordinal));
+        let balancers: Vec<Balancer> = {
+            let balancers = self.balancers.lock();
+            *self.ordinal.lock() = Some(ordinal);
+            balancers.iter().map(|(_, balancer)| balancer.clone()).collect()
+        };
+        // It may have to wait for a table, and nobody for it.
+        balancers.iter().for_each(|balancer| tell(balancer, |balancer| balancer.set_ordinal(ordinal)));
     }
 
     pub(crate) fn ordinal(&self) -> Option<Ordinal> {

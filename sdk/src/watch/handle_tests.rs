@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::*;
-use crate::balance::{Ask, Group, Picker, Policy, Worker};
+use crate::balance::{Ask, Follower, Group, Picker, Policy, Worker};
 use crate::endpoint::Endpoint;
 
 #[test]
@@ -51,6 +51,38 @@ fn who_may_have_to_wait_is_told_last() {
     other.set(shared.balancer(Policy::Maglev.into())).unwrap();
     assert!(shared.publish(shared.newest().next((0..10).map(row), 2), Origin::Registry), "the other one owes");
     assert_eq!(waits.snapshot().members().len(), 10);
+    assert!(BalancerSettings::new(Policy::custom("first", |_| First).bounded(125)).may_wait());
     let zoned = |policy: Policy| BalancerSettings::new(policy).zone("a").may_wait();
     assert!(zoned(Policy::Maglev.bounded(125)) && !zoned(Policy::RoundRobin));
+}
+
+#[test]
+fn a_builder_that_panics_harms_nobody_else() {
+    struct First;
+    impl Picker for First {
+        fn pick(&self, group: &Group, _: &Ask<'_>, _: &mut Worker<'_>) -> Option<usize> {
+            Some(group.at(0))
+        }
+
+        fn follow(&self, _: &Group, now: &Group) -> Option<Follower> {
+            (now.len() < 12).then(|| Follower::interim(Self))
+        }
+    }
+    let row = |n: u16| Endpoint::new(&format!("{n:03}"), "10.0.0.1", 1000 + n);
+    let shared = Shared::new(Snapshot::empty("web").next((0..9).map(row), 1), None);
+    let policy = Policy::custom("bad", |group| {
+        assert_eq!(group.len(), 9, "it is built once");
+        First
+    });
+    let bad = shared.balancer(policy.into());
+    let good = shared.balancer(Policy::Maglev.into());
+    let known = |balancer: &Balancer| balancer.snapshot().members().len();
+    assert!(shared.publish(shared.newest().next((0..10).map(row), 2), Origin::Registry));
+    shared.complete();
+    assert!(bad.is_owing() && !good.is_owing());
+    assert_eq!((known(&bad), known(&good)), (10, 10));
+    // Nothing serves for it now.
+    assert!(shared.publish(shared.newest().next((0..12).map(row), 3), Origin::Registry));
+    assert_eq!((known(&bad), known(&good), shared.newest().members().len()), (10, 12, 12));
+    assert_eq!(bad.pick(&Ask::any()).unwrap().endpoint().id(), "000");
 }
