@@ -129,7 +129,7 @@ impl RingHash {
         let ring_len = self.ring.len();
         let late_max = (ring_len / LATE_FEW_SHARE).min(LATE_FEW).max(ring_len / LATE_SHARE).min(LATE_MAX);
         let rows = changed_rows(before, now);
-        let (due, is_exact) = match self.due(laid, &rows, now) {
+        let (due, is_exact) = match self.due(laid, &rows, (before, now)) {
             Some(due) => (due, true),
             None => (self.nearly_due(&rows, now), false),
         };
@@ -161,8 +161,9 @@ impl RingHash {
 
     /// Returns who is to have how many points, by position, of those in whose rows something changed, who have points beside
     /// the ring, and whom the rule gives others than they had; who is not there has none. None where the last are many.
-    fn due(&self, laid: &Laid, rows: &[usize], now: &Group) -> Option<Vec<(u32, u32)>> {
-        let mut special = self.sleepers.bits(now.weights().len().max(laid.parts().len()));
+    fn due(&self, laid: &Laid, rows: &[usize], (before, now): (&Group, &Group)) -> Option<Vec<(u32, u32)>> {
+        let len = before.weights().len().max(now.weights().len()).max(laid.parts().len());
+        let mut special = self.sleepers.bits(len);
         let comers = self.comers().iter().map(|comer| comer.position as usize);
         for position in rows.iter().copied().chain(comers) {
             special[position / 64] |= 1 << (position % 64);

@@ -358,6 +358,38 @@ fn a_users_picker_sees_all_of_the_ask() {
 }
 
 #[test]
+fn a_snapshot_that_did_not_come_from_the_one_before_is_as_good() {
+    let policies = [
+        Policy::RoundRobin,
+        Policy::SmoothWeighted,
+        Policy::WeightedRandom,
+        Policy::LEAST_REQUEST,
+        Policy::PeakEwma,
+        Policy::DX_HASH,
+        Policy::RING_HASH,
+        Policy::ENVOY_RING,
+        Policy::Maglev,
+        Policy::Rendezvous,
+        Policy::DX_HASH.bounded(125),
+        Policy::RING_HASH.bounded(125),
+    ];
+    let row = |number: usize| row(number).in_slot(number as u32);
+    let (_clock, large) = snapshot((0..190).map(row));
+    let larger = Arc::new(large.changed((190..195).map(row), &[], 2));
+    let (_clock, mut small) = snapshot((0..3).map(row));
+    while small.generation() < larger.generation() {
+        small = Arc::new(small.changed([row(0)], &[], 3));
+    }
+    for policy in policies {
+        let balancer = Balancer::new(policy, Arc::clone(&large));
+        assert!(balancer.publish(Arc::clone(&larger)) && balancer.publish(Arc::clone(&small)));
+        let seen: BTreeSet<_> =
+            (0..100).map(|n| balancer.pick(&Ask::hash(hash::mix(n))).unwrap().endpoint().id().to_owned()).collect();
+        assert!(!seen.is_empty() && seen.iter().all(|id| &**id < "web-003"), "{:?} {seen:?}", balancer.policy());
+    }
+}
+
+#[test]
 fn a_position_out_of_range_is_no_endpoint() {
     struct Beyond;
     impl Picker for Beyond {
