@@ -83,21 +83,28 @@ impl Late {
             |position: u32| now.snapshot().member(position as usize).map(|member| member.endpoint().identity());
         let earlier = |a: u32, b: u32| identity(a).cmp(&identity(b));
         let order = |a: &Point, b: &Point| a.hash.cmp(&b.hash).then_with(|| earlier(a.owner, b.owner));
-        let mut new = Vec::new();
-        for comer in comers.iter().filter(|comer| !has(old, comer)) {
+        let fresh: Vec<&Comer> = comers.iter().filter(|comer| !has(old, comer)).collect();
+        let mut new = Vec::with_capacity(fresh.iter().map(|comer| comer.late() as usize).sum());
+        for comer in fresh {
             place(comer, (ring, laid), now, earlier, &hashes, &mut new);
         }
         new.sort_by(order);
         let kept = before.map_or(&[][..], |before| &before.points);
         let mut points = Vec::with_capacity(kept.len() + new.len());
-        let mut rest = kept.iter().filter(|point| gone.binary_search(&point.owner).is_err()).peekable();
+        let stay: Vec<Point>;
+        let mut rest = if gone.is_empty() {
+            kept
+        } else {
+            stay = kept.iter().filter(|point| gone.binary_search(&point.owner).is_err()).copied().collect();
+            &stay
+        };
         for point in &new {
-            while let Some(earlier) = rest.next_if(|kept| order(kept, point).is_lt()) {
-                points.push(*earlier);
-            }
+            let (before, after) = rest.split_at(rest.iter().take_while(|kept| order(kept, point).is_lt()).count());
+            points.extend_from_slice(before);
             points.push(*point);
+            rest = after;
         }
-        points.extend(rest);
+        points.extend_from_slice(rest);
         let log = (ring.len() / RING_PER_ARC).next_power_of_two().ilog2().clamp(*ARCS_LOG.start(), *ARCS_LOG.end());
         let shift = 64 - log;
         let left = before.map_or(0, |before| before.left) + kept.len() + new.len() - points.len();

@@ -171,7 +171,7 @@ impl RingHash {
         let mut due: Vec<(u32, u32)> = Vec::new();
         let mut others = 0;
         let parts = laid.parts();
-        let put = |position: u32, points: u32| {
+        let mut put = |position: u32, points: u32| {
             let at = position as usize;
             let is_special = special[at / 64] >> (at % 64) & 1 == 1;
             if is_special || parts.get(at).copied().unwrap_or(0) != points {
@@ -180,7 +180,22 @@ impl RingHash {
             }
             if others > OTHERS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        if self.rule.shares(now, put).is_break() {
+        let walk = match self.rule.per_unit(now) {
+            // Most are as they were laid out: many are compared at once.
+            Some(per_unit) => (0u32..).zip(now.weights().chunks(64)).try_for_each(|(word, weights)| {
+                let first = word as usize * 64;
+                let laid = parts.get(first..first + weights.len()).unwrap_or_default();
+                let differ = |(weight, points): (&u32, &u32)| u32::from(weight * per_unit != *points);
+                let is_same = laid.len() == weights.len() && weights.iter().zip(laid).map(differ).sum::<u32>() == 0;
+                if is_same && special[word as usize] == 0 {
+                    return ControlFlow::Continue(());
+                }
+                let mut there = (word * 64..).zip(weights).filter(|(_, weight)| **weight > 0);
+                there.try_for_each(|(position, weight)| put(position, weight * per_unit))
+            }),
+            None => self.rule.shares(now, put),
+        };
+        if walk.is_break() {
             return None;
         }
         let gone = rows.iter().filter(|position| now.weight_at(**position) == 0);

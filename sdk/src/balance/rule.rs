@@ -72,6 +72,14 @@ impl Rule {
         }
     }
 
+    /// Returns how many points a unit of weight has, where everybody in a group has that many for each.
+    pub(super) fn per_unit(self, group: &Group) -> Option<u32> {
+        let Self::Ketama(per_unit) = self else { return None };
+        let total: u64 = group.weights().iter().map(|weight| u64::from(*weight)).sum();
+        let per_unit = per_unit.max(1);
+        (total * u64::from(per_unit) <= POINTS_MAX).then_some(per_unit)
+    }
+
     fn ketama(group: &Group, per_unit: u32) -> impl Fn(u32) -> u32 + use<> {
         let full = move |weight: u32| u64::from(weight) * u64::from(per_unit.max(1));
         let wanted: u64 = group.weights().iter().map(|weight| full(*weight)).sum();
