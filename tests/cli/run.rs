@@ -53,7 +53,7 @@ pub(crate) fn agent(folder: &Path, name: &str, flags: &[&str]) -> (Process, Stri
     command.args(["agent", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", name, "-data-dir"]).arg(folder);
     command.args(["-http-port", "0", "-dns-port", "-1", "-server-port", "0", "-serf-lan-port", "0"]).args(flags);
     let process = Process::start(&mut command);
-    let address = addresses(&process).0.to_string();
+    let address = addresses(&process).http.to_string();
     (process, address)
 }
 

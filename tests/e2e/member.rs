@@ -50,7 +50,7 @@ impl Member {
         command.arg("-pid-file").arg(dir.join(format!("{name}.pid")));
         command.args(["-http-port", "0", "-dns-port", "-1", "-server-port", "0", "-serf-lan-port", "0"]);
         let process = Process::start(&mut command);
-        let http = Http::new(addresses(&process).0);
+        let http = Http::new(addresses(&process).http);
         let own = http.get("/v1/agent/self").ok().json();
         let member = &own["Member"];
         let gossip = format!("{}:{}", member["Addr"].as_str().expect("an address"), member["Port"]);

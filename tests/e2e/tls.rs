@@ -1,7 +1,6 @@
 //! TLS as operators set it up: certificates made by the program itself, HTTPS beside HTTP, and certificates that are
 //! exchanged under a running node.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -12,11 +11,6 @@ use callboard_tests::wait;
 
 /// The files are looked at every ten seconds; a machine may be busy.
 const EXCHANGED: Duration = Duration::from_secs(60);
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
-}
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(binaries::control()).current_dir(folder).args(arguments).output().expect("the program starts")
@@ -33,11 +27,11 @@ pub(crate) fn certificates(folder: &Path) {
 }
 
 /// A node that serves HTTPS with the certificates of a folder.
-fn node(folder: &Path, port: u16, more: &str) -> Node {
+fn node(folder: &Path, more: &str) -> Node {
     let config = folder.join("tls.hcl");
     let file = |name: &str| folder.join(name).display().to_string();
     let text = format!(
-        "ports {{ https = {port} }}\ntls {{\n  https {{\n    ca_file = {:?}\n    cert_file = {:?}\n    key_file = {:?}\n    {more}\n  }}\n}}\n",
+        "ports {{ https = 0 }}\ntls {{\n  https {{\n    ca_file = {:?}\n    cert_file = {:?}\n    key_file = {:?}\n    {more}\n  }}\n}}\n",
         file("consul-agent-ca.pem"),
         file("dc1-server-consul-0.pem"),
         file("dc1-server-consul-0-key.pem"),
@@ -68,8 +62,8 @@ fn https_is_served_and_certificates_are_exchanged_while_it_runs() {
     let before = tempfile::tempdir().expect("a folder");
     std::fs::copy(served.path().join("consul-agent-ca.pem"), before.path().join("consul-agent-ca.pem"))
         .expect("copied");
-    let port = free_port();
-    let node = node(served.path(), port, "");
+    let node = node(served.path(), "");
+    let port = node.https_port();
     assert!(ask(port, before.path(), &["members"], &[]).expect("the members").contains("n1"));
     let refused = ask(port, other.path(), &["members"], &[]).expect_err("another authority");
     assert!(refused.contains("certificate"), "{refused}");
@@ -99,8 +93,8 @@ fn https_is_served_and_certificates_are_exchanged_while_it_runs() {
 fn verify_incoming_asks_for_a_certificate() {
     let folder = tempfile::tempdir().expect("a folder");
     certificates(folder.path());
-    let port = free_port();
-    let node = node(folder.path(), port, "verify_incoming = true\n    tls_min_version = \"TLSv1_3\"");
+    let node = node(folder.path(), "verify_incoming = true\n    tls_min_version = \"TLSv1_3\"");
+    let port = node.https_port();
     ask(port, folder.path(), &["members"], &[]).expect_err("nobody is let in without a certificate");
     let own = ["-client-cert", "dc1-cli-consul-0.pem", "-client-key", "dc1-cli-consul-0-key.pem"];
     ask(port, folder.path(), &["kv", "put", "a", "b"], &own).expect("a certificate of the authority");

@@ -22,10 +22,11 @@ mod traefik;
 
 use std::net::TcpListener;
 
-/// A port that was free a moment ago, for programs that cannot choose their own and say which.
+/// A port that was free a moment ago, for programs that cannot choose their own and say which: none of those that the
+/// system gives to whoever asks for any, and to connections, or it would soon be somebody's.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_768)).take(1000).find(is_free).expect("loopback has a free port")
 }
 
 /// A file of this suite's folder.

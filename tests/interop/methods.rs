@@ -63,7 +63,7 @@ impl Guest {
         command.args(["agent", "-node", "n2", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "-1"]);
         command.args(["-http-port", "0", "-server-port", "0", "-serf-lan-port", "0"]);
         let process = Process::start(command.arg("-data-dir").arg(folder.join("n2")));
-        let own = Http::new(addresses(&process).0).get("/v1/agent/self").ok().json();
+        let own = Http::new(addresses(&process).http).get("/v1/agent/self").ok().json();
         Self { process, gossip: format!("127.0.0.1:{}", own["Member"]["Port"]) }
     }
 }

@@ -8,7 +8,6 @@ use callboard_tests::needs;
 use callboard_tests::node::Node;
 use serde_json::Value;
 
-use crate::free_port;
 use crate::page::Client;
 
 #[test]
@@ -23,21 +22,20 @@ fn nothing_worse_than_low_is_found_on_the_https_port() {
         let made = Command::new(binaries::control()).current_dir(folder.path()).args(arguments).output();
         assert!(made.expect("the program starts").status.success(), "{arguments:?}");
     }
-    let port = free_port();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let config = serde_json::json!({
-        "ports": {"https": port},
+        "ports": {"https": 0},
         "tls": {"https": {
             "cert_file": file("dc1-server-consul-0.pem"),
             "key_file": file("dc1-server-consul-0-key.pem"),
         }},
     });
     std::fs::write(file("tls.json"), config.to_string()).expect("the configuration can be written");
-    let _node = Node::dev_with(&["-config-file", &file("tls.json")]);
+    let node = Node::dev_with(&["-config-file", &file("tls.json")]);
     let said = Command::new(program)
         .args(["--quiet", "--color", "0", "--warnings", "batch", "--ip", "one"])
         .args(["--add-ca", &file("consul-agent-ca.pem"), "--jsonfile", &file("found.json")])
-        .arg(format!("localhost:{port}"))
+        .arg(format!("localhost:{}", node.https_port()))
         .output()
         .expect("testssl starts");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();

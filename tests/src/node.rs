@@ -29,6 +29,7 @@ pub struct Node {
     pub process: Process,
     /// Its HTTP API.
     pub http: Http,
+    https: Option<SocketAddr>,
     dns: Option<Dns>,
     data_dir: Option<PathBuf>,
     flags: Vec<String>,
@@ -102,6 +103,15 @@ impl Node {
         self.dns.expect("this node serves DNS")
     }
 
+    /// The port of its HTTPS.
+    ///
+    /// # Panics
+    /// When it was started without.
+    #[must_use]
+    pub fn https_port(&self) -> u16 {
+        self.https.expect("this node serves HTTPS").port()
+    }
+
     /// The figure of a metric without labels, `None` while it is not shown.
     ///
     /// # Panics
@@ -160,7 +170,7 @@ impl Node {
     /// Waits until it has a leader and its own row: from here on reads and writes are answered, and the catalog has its
     /// first content.
     fn serving(process: Process, data_dir: Option<PathBuf>, flags: Vec<String>) -> Self {
-        let (http, dns) = addresses(&process);
+        let Addresses { http, https, dns } = addresses(&process);
         let http = Http::new(http);
         wait::until_true("a leader", START_LIMIT, || {
             http.request("GET", "/v1/status/leader", b"").is_ok_and(|reply| reply.status == 200 && reply.body.len() > 2)
@@ -172,18 +182,30 @@ impl Node {
                 reply.is_ok_and(|reply| reply.text().contains("serfHealth"))
             })
         });
-        Self { process, http, dns: dns.map(Dns::new), data_dir, flags }
+        Self { process, http, https, dns: dns.map(Dns::new), data_dir, flags }
     }
 }
 
-/// Reads the line that a node says once it serves: HTTP, and DNS unless that is turned off.
+/// Where a node serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// HTTPS, where that is turned on.
+    pub https: Option<SocketAddr>,
+    /// DNS, unless that is turned off.
+    pub dns: Option<SocketAddr>,
+}
+
+/// Reads the line that a node says once it serves.
 ///
 /// # Panics
 /// When the line does not come or names no HTTP address.
 #[must_use]
-pub fn addresses(process: &Process) -> (SocketAddr, Option<SocketAddr>) {
+pub fn addresses(process: &Process) -> Addresses {
     let line = process.line(START_LIMIT);
     let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in the first line: {line}"));
     let address = |key: &str| said[key].as_str().and_then(|text| text.parse().ok());
-    (address("http").unwrap_or_else(|| panic!("no HTTP address in {line}")), address("dns"))
+    let http = address("http").unwrap_or_else(|| panic!("no HTTP address in {line}"));
+    Addresses { http, https: address("https"), dns: address("dns") }
 }
