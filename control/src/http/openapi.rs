@@ -29,7 +29,7 @@ fn document() -> Response {
 }
 
 /// What the statuses other than success mean, everywhere.
-const STATUSES: [(&str, &str); 10] = [
+const STATUSES: [(&str, &str); 11] = [
     ("400", "The request is wrong; the text says where"),
     ("401", "Access control is off"),
     ("403", "The token does not allow it, or is unknown; or the path is blocked"),
@@ -40,6 +40,7 @@ const STATUSES: [(&str, &str); 10] = [
     ("415", "Not a form that is understood"),
     ("429", "A bound of requests or connections is hit, or something asked about is not well"),
     ("500", "Refused in Consul's words: the request does not fit the present state; or there is no leader"),
+    ("503", "Something asked about is critical or in maintenance"),
 ];
 
 fn describe() -> Value {
