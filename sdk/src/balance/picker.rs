@@ -105,8 +105,9 @@ pub trait Picker: Send + Sync {
     /// [`Worker::allows`] before it answers with an endpoint. A position that nobody has counts as `None`.
     fn pick(&self, group: &Group, ask: &Ask<'_>, worker: &mut Worker<'_>) -> Option<usize>;
 
-    /// Picks where nobody has to be left out or preferred, the usual case: by the hash of the call, if it has a key, and by turns. Has as
-    /// good an answer as [`Self::pick`], which the default asks, and is quicker where all that it needs stays in registers.
+    /// Picks where nobody has to be left out or preferred, the usual case: by the hash of the call, if it has a key, and by
+    /// turns. Has as good an answer as [`Self::pick`], which the default asks, and is quicker where all that it needs stays
+    /// in registers.
     fn pick_open(&self, group: &Group, hash: Option<u64>, turns: Turns<'_>) -> Option<usize> {
         self.pick(group, &Ask { hash, ..Ask::any() }, &mut Worker::open(turns))
     }
@@ -200,8 +201,7 @@ impl<'a> Worker<'a> {
 
     /// Returns what turns are taken from.
     #[inline]
-    #[must_use]
-    pub fn turns(&self) -> Turns<'a> {
+    pub(super) fn turns(&self) -> Turns<'a> {
         self.turns
     }
 

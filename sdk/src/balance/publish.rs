@@ -4,7 +4,8 @@
 //! Where its picker is an interim one, a table is owed. The second builds it, off the lock of the first: what changes meanwhile is
 //! seen at once. A table that was overtaken is not published, but follows to the newest snapshot, or gives way to one for it;
 //! snapshots in between get no table. After [`ROUNDS_MAX`] rounds that were overtaken the next is built on that lock, so
-//! that building comes to its end however fast changes follow one another. One table is built at a time. [`Balancer::publish`] does both; `watch` does the first for all balancers of a service, then the second.
+//! that building comes to its end however fast changes follow one another. One table is built at a time.
+//! [`Balancer::publish`] does both; `watch` does the first for all balancers of a service, then the second.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -65,7 +66,7 @@ impl Balancer {
             overtaken = None;
             if Arc::ptr_eq(&newest, &current) {
                 self.shared.put(table);
-            } else if newest.is_interim() && rounds == ROUNDS_MAX {
+            } else if newest.is_interim() && rounds >= ROUNDS_MAX {
                 self.shared.put(build(&newest.snapshot, *ordinal, &newest, Some(&table)));
             } else if !table.is_interim() {
                 overtaken = Some(table);

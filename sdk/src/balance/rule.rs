@@ -77,15 +77,16 @@ impl Rule {
         let Self::Ketama(per_unit) = self else { return None };
         let total: u64 = group.weights().iter().map(|weight| u64::from(*weight)).sum();
         let per_unit = per_unit.max(1);
-        (total * u64::from(per_unit) <= POINTS_MAX).then_some(per_unit)
+        (total.saturating_mul(per_unit.into()) <= POINTS_MAX).then_some(per_unit)
     }
 
     fn ketama(group: &Group, per_unit: u32) -> impl Fn(u32) -> u32 + use<> {
-        let full = move |weight: u32| u64::from(weight) * u64::from(per_unit.max(1));
-        let wanted: u64 = group.weights().iter().map(|weight| full(*weight)).sum();
-        move |weight| match full(weight) {
-            points if wanted <= POINTS_MAX || points == 0 => points as u32,
-            points => (u128::from(points) * u128::from(POINTS_MAX) / u128::from(wanted)).max(1) as u32,
+        let whole = Self::Ketama(per_unit).per_unit(group);
+        let total: u64 = group.weights().iter().map(|weight| u64::from(*weight)).sum();
+        move |weight| match whole {
+            Some(per_unit) => weight * per_unit,
+            None if weight == 0 => 0,
+            None => (u128::from(weight) * u128::from(POINTS_MAX) / u128::from(total)).max(1) as u32,
         }
     }
 

@@ -214,8 +214,7 @@ impl Shared {
 
     /// Lets time pass for the balancers. Work that walks endpoints happens outside the lock.
     pub(crate) fn tick(&self) {
-        let balancers: Vec<Balancer> = self.balancers.lock().iter().map(|(_, balancer)| balancer.clone()).collect();
-        balancers.iter().for_each(Balancer::tick);
+        self.balancers().iter().for_each(Balancer::tick);
     }
 
     /// Tells all balancers, the later ones too, which of the clients this one is.
